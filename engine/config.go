@@ -1,0 +1,51 @@
+package engine
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/actions"
+	"github.com/gatekeeper-engine/gatekeeper/rules"
+)
+
+// Config is what the operator gives the engine. Journal, Backends and Actions are needed; the
+// rest has defaults.
+type Config struct {
+	Journal        gatekeeper.Journal
+	Backends       map[string]rules.Querier
+	DefaultBackend string // the backend of health files that name none
+	Actions        *actions.Registry
+	Connections    map[string]actions.Connection // by name
+	Plans          map[string][]rules.RungSpec   // rollback plans for health files that have none
+	HealthFiles    func(name string) (rules.Bundle, error)
+	Tell           func(r gatekeeper.Release, f gatekeeper.Fact) // people are told; must not block; may be nil
+
+	KillSwitchFile string        // while it exists every rollback is held; "" keeps the switch in memory only
+	DryRun         bool          // for every release
+	DryRunServices []string      // for these services
+	Freezes        []Freeze      // when opens are refused
+	CoolDown       time.Duration // after a rollback, breaches of the same service and environment ask a person; default 10m
+
+	QueryTimeout  time.Duration // deadline of one query; default 10s
+	ActionTimeout time.Duration // deadline of one Prepare, Apply or Observe; default 30s
+	HoldFor       time.Duration // default deadline of a hold; default 30m
+	MaxBundle     int           // bytes; default 1 MiB
+
+	// Phase shifts the slots of a rule group; nil spreads them by a hash, as Prometheus does.
+	Phase      func(service, environment, group string, interval time.Duration) time.Duration
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// Freeze is a time in which no release may be opened: Schedule starts it, Duration ends it.
+type Freeze struct {
+	Name          string
+	Schedule      string // cron, five fields or a descriptor such as @daily (robfig/cron/v3)
+	Duration      time.Duration
+	TimeZone      string   // IANA name; default UTC
+	Services      []string // globs (path.Match); empty: every service
+	HoldRollbacks bool     // hold rollbacks too, until a person approves
+}

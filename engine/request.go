@@ -1,0 +1,47 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/gatekeeper-engine/gatekeeper/rules"
+)
+
+// OpenRequest asks for a release to be opened. Zero values mean the health file's or the
+// operator's defaults.
+type OpenRequest struct {
+	ID              string // the client's; the same again attaches to what it opened
+	Service         string // may be empty when the health file names it
+	Environment     string // default "default"
+	Version         string
+	PreviousVersion string // default: the version of the newest passed release of the service and environment
+	Labels          map[string]string
+	Bundle          *rules.Bundle // the health file with its rule files; or
+	HealthFile      string        // the name of one in the operator's directory
+	Plan            string        // a rollback plan of the operator's, for a health file that has none
+	Window          time.Duration // overrides the health file's
+	WatchOnly       bool          // judge and tell, never roll back
+	DryRun          bool          // record what would have been done
+	AfterDeploy     bool          // the new version is there already: return_to: previous is allowed
+	Deployed        bool          // start the window at once
+	Actor           string
+}
+
+// By says who asks for a change and why.
+type By struct {
+	Actor string
+	Why   string
+}
+
+// KillSwitch is the state of the switch that holds every rollback.
+type KillSwitch struct {
+	On    bool      `json:"on"`
+	Actor string    `json:"actor,omitempty"`
+	Why   string    `json:"why,omitempty"`
+	Since time.Time `json:"since,omitzero"`
+}
+
+// Received says what became of a batch of external alerts.
+type Received struct {
+	Matched int `json:"matched"` // written to the journal of a release
+	Dropped int `json:"dropped"` // no open release and route wants them
+}
