@@ -44,6 +44,14 @@ type Safer interface {
 	Safety() gatekeeper.RetrySafety
 }
 
+// Blind is an [Action] that can't observe what it did, perhaps only with these settings. When
+// Unobservable says so, Observe always answers Unknown and a nil error of Apply is all that
+// anybody will ever know: the engine takes an accepted Apply for the target reached and lets the
+// rules tell whether the service recovered.
+type Blind interface {
+	Unobservable() bool
+}
+
 // Subject is the release a rung belongs to, for actions that tell the other side about it.
 type Subject struct {
 	Release         string            `json:"release"`
