@@ -87,8 +87,9 @@ type Alert struct {
 	Summary     string            `json:"summary,omitempty"`
 	Sender      string            `json:"sender"` // "alertmanager" or "prometheus"
 	Firing      bool              `json:"firing"`
-	StartsAt    time.Time         `json:"starts_at"`
-	EndsAt      time.Time         `json:"ends_at,omitzero"` // when it turns unknown unless it is sent again; zero: never
+	StartsAt    time.Time         `json:"starts_at"`            // the latest that a sender gave
+	EndsAt      time.Time         `json:"ends_at,omitzero"`     // firing: when it turns unknown unless it is sent again, zero for never; else: when it ended
+	ResolvedAt  time.Time         `json:"resolved_at,omitzero"` // the latest end; only a later start fires again
 	SeenAt      time.Time         `json:"seen_at"`
 	Preexisting bool              `json:"preexisting,omitempty"` // firing at open; cleared once it was resolved
 }
@@ -187,7 +188,7 @@ type Observed struct {
 	Live Live `json:"live"`
 }
 
-// Passed over: GaveUp tells why the ladder goes past a rung without having reached its target.
+// GaveUp tells why the ladder goes past a rung without having reached its target.
 type GaveUp struct {
 	Rung int    `json:"rung"`
 	Why  string `json:"why"`

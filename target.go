@@ -61,17 +61,19 @@ type Receipt struct {
 
 // Rung is one step of a release's rollback ladder with what became of it.
 type Rung struct {
-	Action         string      `json:"action"`
-	Connection     string      `json:"connection,omitempty"`
-	Safety         RetrySafety `json:"safety,omitempty"`
-	RecoverWithin  Duration    `json:"recover_within"`
-	ChangedByOther string      `json:"changed_by_other,omitempty"` // "rollback" overrules the target check; else hold
-	Target         *Target     `json:"target,omitempty"`           // nil while Prepare has not succeeded
-	Problem        string      `json:"problem,omitempty"`          // why it is unusable
-	Released       *Live       `json:"released,omitempty"`         // what Observe found at Deployed
-	Attempts       []Attempt   `json:"attempts,omitempty"`
-	GaveUp         string      `json:"gave_up,omitempty"`   // why the ladder went past it
-	ReachedAt      time.Time   `json:"reached_at,omitzero"` // when the target was observed
+	Action         string          `json:"action"`
+	Connection     string          `json:"connection,omitempty"`
+	Settings       json.RawMessage `json:"settings,omitempty"`  // the rung's `with`
+	ReturnTo       string          `json:"return_to,omitempty"` // "previous", where the system keeps history
+	Safety         RetrySafety     `json:"safety,omitempty"`
+	RecoverWithin  Duration        `json:"recover_within"`
+	ChangedByOther string          `json:"changed_by_other,omitempty"` // "rollback" overrules the target check; else hold
+	Target         *Target         `json:"target,omitempty"`           // nil while Prepare has not succeeded
+	Problem        string          `json:"problem,omitempty"`          // why it is unusable
+	Released       *Live           `json:"released,omitempty"`         // what Observe found at Deployed
+	Attempts       []Attempt       `json:"attempts,omitempty"`
+	GaveUp         string          `json:"gave_up,omitempty"`   // why the ladder went past it
+	ReachedAt      time.Time       `json:"reached_at,omitzero"` // when the target was observed
 }
 
 // Usable says whether the rung has a pinned target.
