@@ -1,0 +1,177 @@
+// Package api is Gatekeeper's HTTP face: JSON calls under /api/v1 described by OpenAPI 3.1,
+// server-sent events of what happens, and the places where other handlers are mounted. Errors are
+// problem+json (RFC 9457) with a code for machines and a hint for people.
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+)
+
+// Limits on what a client may send.
+const (
+	MaxBody   = 2 << 20  // bytes of a request's body
+	MaxHeader = 64 << 10 // bytes of a request's header
+	maxActor  = 100      // characters of a client-given actor
+	maxWhy    = 1000     // characters of a client-given reason
+)
+
+// Config is what the API serves and to whom. Engine is needed.
+type Config struct {
+	Engine  Engine
+	Actions []Action // what GET /actions lists
+	Version string   // of the program
+	Tokens  []Token  // none: only loopback clients are served
+
+	Alerts   http.Handler            // /api/v2/alerts, scope alerts; may be nil
+	Webhooks map[string]http.Handler // by the name under /webhooks/, scope alerts
+	OFREP    http.Handler            // /ofrep/, scope read; may be nil
+	Metrics  http.Handler            // /metrics, scope read; may be nil
+
+	Log *slog.Logger
+}
+
+// server holds what the calls share.
+type server struct {
+	Config
+	gate        gate
+	streams     chan struct{} // one for every open stream
+	bodyTimeout time.Duration // how long a body may take to arrive
+}
+
+// New gives the handler of every path that Gatekeeper serves. It starts nothing.
+func New(cfg Config) (http.Handler, error) { return build(cfg, 20*time.Second) }
+
+func build(cfg Config, bodyTimeout time.Duration) (http.Handler, error) {
+	if cfg.Engine == nil {
+		return nil, errors.New("api: needs an engine")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	gate, err := newGate(cfg.Tokens)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{Config: cfg, gate: gate, streams: make(chan struct{}, maxStreams), bodyTimeout: bodyTimeout}
+	mux := http.NewServeMux()
+	spec := s.register(mux)
+	if err := s.mount(mux, spec); err != nil {
+		return nil, err
+	}
+	return http.MaxBytesHandler(mux, MaxBody), nil
+}
+
+// Server gives an HTTP server with the limits and timeouts that the handler of [New] is made for.
+// The streams end when ctx does, so that a shutdown need not wait for their readers.
+func Server(ctx context.Context, h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      30 * time.Second, // calls that wait longer move it on
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    MaxHeader,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+}
+
+// register puts every call of /api/v1 on the mux and gives the OpenAPI document.
+func (s *server) register(mux *http.ServeMux) *huma.OpenAPI {
+	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
+	describeFacts(registry)
+	api := humago.New(mux, huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info: &huma.Info{
+				Title:       "Gatekeeper",
+				Version:     s.Version,
+				Description: "Watches metrics while you release, and takes the release back when they go bad.",
+				License:     &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
+			},
+			Components: &huma.Components{
+				Schemas: registry,
+				SecuritySchemes: map[string]*huma.SecurityScheme{
+					tokenScheme: {Type: "http", Scheme: "bearer", Description: "A token of the daemon's configuration, with its scopes. Without configured tokens only clients of the same machine are served, and need none."},
+				},
+			},
+		},
+		Formats: map[string]huma.Format{
+			"application/json": huma.DefaultJSONFormat,
+			"json":             huma.DefaultJSONFormat, // how huma looks application/problem+json up
+		},
+		DefaultFormat:                "application/json",
+		RejectUnknownQueryParameters: true,
+	})
+	api.UseMiddleware(s.authorize)
+	s.registerReleases(api)
+	s.registerVerbs(api)
+	s.registerEvents(api)
+	s.registerAdmin(api)
+	return api.OpenAPI()
+}
+
+// mount puts everything that is not a call of /api/v1 on the mux.
+func (s *server) mount(mux *http.ServeMux, spec *huma.OpenAPI) error {
+	asJSON, err := json.Marshal(spec)
+	if err != nil {
+		return err
+	}
+	asYAML, err := spec.YAML()
+	if err != nil {
+		return err
+	}
+	mux.Handle("GET /openapi.json", document("application/openapi+json", asJSON))
+	mux.Handle("GET /openapi.yaml", document("application/openapi+yaml", asYAML))
+	mux.Handle("GET /-/healthy", document("text/plain; charset=utf-8", []byte("Gatekeeper is alive.\n")))
+	mux.HandleFunc("GET /-/ready", s.ready)
+	if s.Alerts != nil {
+		mux.Handle("/api/v2/alerts", s.gate.guard(ScopeAlerts, s.Alerts))
+	}
+	for name, h := range s.Webhooks {
+		mux.Handle("/webhooks/"+name, s.gate.guard(ScopeAlerts, h))
+	}
+	if s.OFREP != nil {
+		mux.Handle("/ofrep/", s.gate.guardOrLocal(ScopeRead, s.OFREP))
+	}
+	if s.Metrics != nil {
+		mux.Handle("GET /metrics", s.gate.guardOrLocal(ScopeRead, s.Metrics))
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		writeProblem(w, newProblem(http.StatusNotFound, "there is nothing at "+r.URL.Path+": see /openapi.json"))
+	})
+	return nil
+}
+
+func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
+	if err := s.Engine.Ready(); err != nil {
+		writeProblem(w, problemOf(err))
+		return
+	}
+	document("text/plain; charset=utf-8", []byte("Gatekeeper is ready.\n")).ServeHTTP(w, nil)
+}
+
+// document serves bytes that do not change.
+func document(contentType string, body []byte) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		_, _ = w.Write(body) // the client has gone: nobody is left to tell
+	})
+}
+
+// init makes huma's own errors, such as those of its validation, look like all others. Huma keeps
+// the function in a variable of its package, so it can't be given per API.
+func init() {
+	huma.NewError = func(status int, message string, causes ...error) huma.StatusError {
+		return newProblem(status, message, causes...)
+	}
+}

@@ -1,0 +1,217 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+)
+
+// Scope is what a token may be used for.
+type Scope string
+
+// The scopes. Operate is for people and includes nothing else: a person who may also open
+// releases has both.
+const (
+	ScopeOpen    Scope = "open"    // open releases, say that they are deployed, close them
+	ScopeOperate Scope = "operate" // approve, veto, hold, roll back, the kill switch, flags
+	ScopeAlerts  Scope = "alerts"  // send alerts
+	ScopeRead    Scope = "read"    // read everything; every token may
+)
+
+// Scopes lists every scope.
+func Scopes() []Scope { return []Scope{ScopeOpen, ScopeOperate, ScopeAlerts, ScopeRead} }
+
+// Token is a client that the operator named. Its secret is kept as a hash only.
+type Token struct {
+	Name   string
+	Scopes []Scope
+	hash   [sha256.Size]byte
+}
+
+// NewToken gives a token with its secret.
+func NewToken(name, secret string, scopes []Scope) (Token, error) {
+	const atLeast = 16
+	if len(secret) < atLeast {
+		return Token{}, gatekeeper.Errorf(gatekeeper.CodeInvalid, "make one with: openssl rand -hex 32",
+			"token %q: its secret has %d characters, fewer than %d, and could be guessed", name, len(secret), atLeast)
+	}
+	return Token{Name: name, Scopes: scopes, hash: sha256.Sum256([]byte(secret))}, nil
+}
+
+const tokenScheme = "token"
+
+// caller is who sent a request; the zero caller is somebody on this machine.
+type caller struct{ name string }
+
+// actor names the caller and whom it acts for: "ci (alice)".
+func (c caller) actor(given string) string {
+	switch {
+	case c.name == "" && given == "":
+		return "local"
+	case c.name == "":
+		return given
+	case given == "" || given == c.name:
+		return c.name
+	}
+	return c.name + " (" + given + ")"
+}
+
+type callerKey struct{}
+
+func callerOf(ctx context.Context) caller {
+	c, _ := ctx.Value(callerKey{}).(caller)
+	return c
+}
+
+// gate lets requests in.
+type gate struct{ tokens []Token }
+
+func newGate(tokens []Token) (gate, error) {
+	var names []string
+	for _, t := range tokens {
+		if t.Name == "" || slices.Contains(names, t.Name) {
+			return gate{}, gatekeeper.Errorf(gatekeeper.CodeInvalid, "give every token a name of its own",
+				"the token name %q is empty or used twice", t.Name)
+		}
+		names = append(names, t.Name)
+	}
+	return gate{tokens: tokens}, nil
+}
+
+// admit says who sent r, or why it may not do what the scope is for.
+func (g gate) admit(r *http.Request, scope Scope) (caller, *Problem) {
+	if len(g.tokens) == 0 {
+		return caller{}, local(r)
+	}
+	secret, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		return caller{}, refusal(http.StatusUnauthorized, "give a token: GATEKEEPER_TOKEN, or the header Authorization: Bearer …", "this needs a token with the scope "+string(scope))
+	}
+	found := g.find(secret)
+	switch {
+	case found == nil:
+		return caller{}, refusal(http.StatusUnauthorized, "ask the operator for a token of the daemon's configuration", "the token is not known")
+	case scope != ScopeRead && !slices.Contains(found.Scopes, scope):
+		return caller{}, refusal(http.StatusForbidden, "ask the operator for the scope", "the token "+found.Name+" does not have the scope "+string(scope))
+	}
+	return caller{name: found.Name}, nil
+}
+
+// find compares with every token, in a time that tells nothing of any of them.
+func (g gate) find(secret string) *Token {
+	hash := sha256.Sum256([]byte(secret))
+	var found *Token
+	for i := range g.tokens {
+		if subtle.ConstantTimeCompare(hash[:], g.tokens[i].hash[:]) == 1 {
+			found = &g.tokens[i]
+		}
+	}
+	return found
+}
+
+// local says why a request without a token is not from this machine's own programs. A page in a
+// browser here must not act for its user, so the names of loopback are required too: another Host
+// is DNS rebinding, another Origin a page of somebody else's.
+func local(r *http.Request) *Problem {
+	const hint = "use the daemon's loopback address, or configure tokens"
+	switch {
+	case !loopback(r.RemoteAddr):
+		return refusal(http.StatusForbidden, "configure tokens to serve other machines", "without tokens only clients on this machine are served")
+	case !loopback(r.Host):
+		return refusal(http.StatusForbidden, hint, "without tokens the Host must be this machine's loopback, not "+r.Host)
+	case foreign(r):
+		return refusal(http.StatusForbidden, hint, "a web page of another origin may not ask Gatekeeper")
+	}
+	return nil
+}
+
+func foreign(r *http.Request) bool {
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
+		return true
+	}
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return false
+	}
+	u, err := url.Parse(origin)
+	return err != nil || u.Host != r.Host
+}
+
+// loopback says whether an address, with or without a port, is this machine's own.
+func loopback(address string) bool {
+	host := address
+	if h, _, err := net.SplitHostPort(address); err == nil {
+		host = h
+	}
+	if strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+func refusal(status int, hint, message string) *Problem {
+	p := newProblem(status, message)
+	p.Hint = hint
+	return p
+}
+
+// guard lets only requests with the scope through to h.
+func (g gate) guard(scope Scope, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, p := g.admit(r, scope); p != nil {
+			challenge(w.Header(), p)
+			writeProblem(w, p)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// guardOrLocal also lets this machine's own programs through, which read flags and metrics.
+func (g gate) guardOrLocal(scope Scope, h http.Handler) http.Handler {
+	guarded := g.guard(scope, h)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if local(r) == nil {
+			h.ServeHTTP(w, r)
+			return
+		}
+		guarded.ServeHTTP(w, r)
+	})
+}
+
+func challenge(h http.Header, p *Problem) {
+	if p.Status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", `Bearer realm="gatekeeper"`)
+	}
+}
+
+// secured is the security of a call that needs a scope; authorize reads it from there, so the
+// OpenAPI document can't say anything else than what is done.
+func secured(scope Scope) []map[string][]string {
+	return []map[string][]string{{tokenScheme: {string(scope)}}}
+}
+
+// authorize is huma's middleware before every call of /api/v1.
+func (s *server) authorize(ctx huma.Context, next func(huma.Context)) {
+	r, w := humago.Unwrap(ctx)
+	scope := Scope(ctx.Operation().Security[0][tokenScheme][0])
+	who, p := s.gate.admit(r, scope)
+	if p != nil {
+		challenge(w.Header(), p)
+		writeProblem(w, p)
+		return
+	}
+	next(huma.WithValue(ctx, callerKey{}, who))
+}
