@@ -26,6 +26,12 @@ const (
 	Close    = "close"
 )
 
+// The values of a rule's missing_success.
+const (
+	MissingUnhealthy = "unhealthy"
+	MissingNoData    = "no_data"
+)
+
 // Require is the preflight that refuses a release with an unusable rung.
 const Require = "require"
 
@@ -49,9 +55,8 @@ type File struct {
 	Rules          []Rule     // in the order of the files: the inline groups first
 	Rollback       []RungSpec // the ladder; empty: the release or the operator names a plan
 
-	routes  []route // of respond, in order
-	hasResp bool    // there is a respond section, perhaps an empty one
-	traffic *expression
+	routes []route // of respond, in order
+	routed bool    // there is a respond section, perhaps an empty one
 }
 
 // Rule is one alerting rule.
@@ -66,20 +71,19 @@ type Rule struct {
 	WarmUp      time.Duration // after Deployed, in which it is judged but does not count
 	Range       time.Duration // how far back it looks at most: the longest range and offset, with subqueries
 
-	// VersionBound says that every selector of the expression holds ${version}: the rule sees the
-	// data of one version only, so it can't take the old version's harm for the new one's, and
-	// after a rollback it can tell at once.
+	// VersionBound says that only data of ${version} can make the rule unhealthy, so that it can't
+	// take the old version's harm for the new one's, and can tell at once after a rollback. Every
+	// selector holds ${version}, but for two kinds that can't bring harm in from elsewhere: those
+	// of a guard, and those of a comparison that hold ${previous_version}.
 	VersionBound bool
 
 	Labels         map[string]string // its own over its group's; may hold templates
 	Annotations    map[string]string // may hold templates
-	MissingSuccess string            // "unhealthy": a success ratio that lost its numerator is unhealthy; "": no data
+	MissingSuccess string            // MissingUnhealthy: a success ratio that lost its numerator is unhealthy; "": no data
 	DryRun         bool
 	Response       Response // what a breach does
 	File           string   // the file it stands in
 	Line           int      // of its first key, from 1
-
-	expr *expression
 }
 
 // Response is what a breach of a rule leads to.

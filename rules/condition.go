@@ -1,0 +1,82 @@
+package rules
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/prometheus/prometheus/promql/parser"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+)
+
+// condition is an expression that says something by giving samples.
+type condition struct {
+	whole   string
+	operand *operand // nil where it compares nothing
+}
+
+func newCondition(ast parser.Expr) *condition {
+	c := &condition{whole: ast.String()}
+	if o, ok := findOperand(ast); ok {
+		c.operand = &o
+	}
+	return c
+}
+
+// ask gives the samples of the expression, and those of its operand where it has one. It asks for
+// the operand alone as long as that tells: nothing of it passes its comparison, or the comparison
+// is all there is.
+func (c *condition) ask(ctx context.Context, q Querier, at time.Time) (active, operand []gatekeeper.Sample, err error) {
+	switch o := c.operand; {
+	case o == nil:
+		active, err = ask(ctx, q, c.whole, at)
+		return active, nil, err
+	case !o.narrows:
+		return askBoth(ctx, q, c.whole, o.query, at)
+	default:
+		if operand, err = ask(ctx, q, o.query, at); err != nil {
+			return nil, nil, err
+		}
+		active = o.passing(operand)
+		if len(active) > 0 && !o.exact {
+			active, err = ask(ctx, q, c.whole, at)
+		}
+		return active, operand, err
+	}
+}
+
+func askBoth(ctx context.Context, q Querier, a, b string, at time.Time) (ofA, ofB []gatekeeper.Sample, err error) {
+	type answer struct {
+		samples []gatekeeper.Sample
+		err     error
+	}
+	second := make(chan answer, 1)
+	go func() {
+		samples, err := ask(ctx, q, b, at)
+		second <- answer{samples, err}
+	}()
+	ofA, err = ask(ctx, q, a, at)
+	other := <-second
+	if err == nil {
+		err = other.err
+	}
+	return ofA, other.samples, err
+}
+
+// ask gives a whole answer: a partial one is an error.
+func ask(ctx context.Context, q Querier, query string, at time.Time) ([]gatekeeper.Sample, error) {
+	v, err := q.Query(ctx, query, at)
+	if err != nil {
+		return nil, err
+	}
+	if len(v.Warnings) > 0 {
+		return nil, partial(v.Warnings)
+	}
+	return v.Samples, nil
+}
+
+func partial(warnings []string) error {
+	return fmt.Errorf("partial answer: %s", capText(strings.Join(warnings, "; "), gatekeeper.MaxEvidenceText))
+}

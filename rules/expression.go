@@ -1,0 +1,177 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/prometheus/prometheus/promql/parser"
+	"go.yaml.in/yaml/v3"
+)
+
+// Caps on one expression.
+const (
+	maxQuery     = 16 << 10 // bytes, with the release's values in it
+	maxExprDepth = 100
+)
+
+// expression is a PromQL expression of a file that can be asked, with its variables in it.
+type expression struct {
+	text         string
+	ast          parser.Expr
+	reach        time.Duration // how far back it looks at most
+	versionBound bool
+}
+
+// promql is the language of the backends, without its experiments.
+var promql = parser.NewParser(parser.Options{})
+
+// expression reads a PromQL expression and tells every problem at its place in the file.
+func (r *reader) expression(n *yaml.Node, what string) *expression {
+	text, ok := r.filled(n, what)
+	if !ok {
+		return nil
+	}
+	n = follow(n)
+	if len(text) > maxQuery {
+		r.fail(n, checkPromQL, "Record parts of it in the metric backend.", "%s has more than %d bytes", what, maxQuery)
+		return nil
+	}
+	ast, err := promql.ParseExpr(text)
+	if err != nil {
+		r.badPromQL(n, what, err)
+		return nil
+	}
+	ok = r.variables(n)
+	if depth := exprDepth(ast); depth > maxExprDepth {
+		r.fail(n, checkPromQL, "", "%s nests deeper than %d", what, maxExprDepth)
+		return nil
+	}
+	switch t := ast.Type(); t {
+	case parser.ValueTypeScalar, parser.ValueTypeVector:
+	default:
+		r.fail(n, checkPromQL, "Wrap a range in a function such as rate() or max_over_time().",
+			"%s gives a %s; a rule needs an instant vector or a number", what, parser.DocumentedType(t))
+		ok = false
+	}
+	if !ok {
+		return nil
+	}
+	return &expression{text: strings.TrimSpace(text), ast: ast, reach: reach(ast), versionBound: binding(ast) == boundToVersion}
+}
+
+// badPromQL tells of the parser's errors, each at its place.
+func (r *reader) badPromQL(n *yaml.Node, what string, err error) {
+	var list parser.ParseErrors
+	if !errors.As(err, &list) {
+		r.fail(n, checkPromQL, "", "%s is not PromQL: %v", what, err)
+		return
+	}
+	for _, one := range list {
+		start, end := int(one.PositionRange.Start), int(one.PositionRange.End)
+		hint := ""
+		switch near := n.Value[min(max(start-1, 0), len(n.Value)):]; {
+		case strings.HasPrefix(near, "${") || strings.HasPrefix(strings.TrimPrefix(near, near[:min(1, len(near))]), "${"):
+			hint = `Variables stand only inside the values of label matchers, as in {version="${version}"}.`
+		case strings.Contains(one.Err.Error(), "unknown function"):
+			hint = didYouMean(calledName(n.Value, start), functionNames())
+		}
+		r.tellAt(Error, n, start, end-start, checkPromQL, hint, "%s is not PromQL: %v", what, one.Err)
+	}
+}
+
+// calledName gives the name at an offset of an expression.
+func calledName(expr string, at int) string {
+	rest := expr[min(max(at, 0), len(expr)):]
+	end := strings.IndexFunc(rest, func(c rune) bool {
+		return c != '_' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9')
+	})
+	if end < 0 {
+		return rest
+	}
+	return rest[:end]
+}
+
+func functionNames() []string {
+	names := make([]string, 0, len(parser.Functions))
+	for name := range parser.Functions {
+		names = append(names, name)
+	}
+	return names
+}
+
+func exprDepth(n parser.Node) int {
+	deepest := 0
+	for c := range parser.ChildrenIter(n) {
+		deepest = max(deepest, exprDepth(c))
+	}
+	return deepest + 1
+}
+
+// reach is how far before its instant an expression looks at most, but for the lookback by which
+// a backend finds the latest sample of a series.
+func reach(n parser.Node) time.Duration {
+	var own time.Duration
+	switch n := n.(type) {
+	case *parser.VectorSelector:
+		own = n.OriginalOffset
+	case *parser.MatrixSelector:
+		own = n.Range
+	case *parser.SubqueryExpr:
+		own = n.Range + n.OriginalOffset
+	}
+	var deepest time.Duration
+	for c := range parser.ChildrenIter(n) {
+		deepest = max(deepest, reach(c))
+	}
+	return max(0, own+deepest)
+}
+
+// unparen strips parentheses.
+func unparen(e parser.Expr) parser.Expr {
+	for {
+		p, ok := e.(*parser.ParenExpr)
+		if !ok {
+			return e
+		}
+		e = p.Expr
+	}
+}
+
+// selectors gives the selectors of an expression in the order of the text.
+func selectors(n parser.Node) []*parser.VectorSelector {
+	var all []*parser.VectorSelector
+	parser.Inspect(n, func(n parser.Node, _ []parser.Node) error {
+		if vs, ok := n.(*parser.VectorSelector); ok {
+			all = append(all, vs)
+		}
+		return nil
+	})
+	return all
+}
+
+// anchored says that an expression has @ start() or @ end(), which mean something else in a range
+// query than at an instant.
+func anchored(n parser.Node) bool {
+	found := false
+	parser.Inspect(n, func(n parser.Node, _ []parser.Node) error {
+		switch n := n.(type) {
+		case *parser.VectorSelector:
+			found = found || n.StartOrEnd != 0
+		case *parser.SubqueryExpr:
+			found = found || n.StartOrEnd != 0
+		}
+		return nil
+	})
+	return found
+}
+
+// parsed is a file's expression again, to be changed.
+func parsed(text string) (parser.Expr, error) {
+	e, err := promql.ParseExpr(text)
+	if err != nil {
+		return nil, fmt.Errorf("parse %q: %w", capText(text, 200), err)
+	}
+	return e, nil
+}

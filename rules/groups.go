@@ -1,0 +1,175 @@
+package rules
+
+import (
+	"slices"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"go.yaml.in/yaml/v3"
+)
+
+// leastInterval keeps a half trusted file from making the daemon busy.
+const leastInterval = time.Second
+
+// group is what the rules of a group share.
+type group struct {
+	name        string
+	interval    time.Duration
+	queryOffset time.Duration
+	labels      map[string]pair
+	rules       *yaml.Node
+}
+
+// groups reads a list of rule groups as Prometheus has it (model/rulefmt); inline ones may have
+// keys of Gatekeeper's own.
+func (l *loader) groups(r *reader, n *yaml.Node, inline bool) {
+	lines := map[string]int{}
+	for _, one := range r.list(n, "groups") {
+		g := group{interval: DefaultInterval}
+		r.object(one, "the group",
+			key{name: "name", must: true, read: func(n *yaml.Node) {
+				g.name, _ = r.filled(n, "the group's name")
+				if first, dup := lines[g.name]; dup && g.name != "" {
+					r.fail(n, checkDuplicate, "Give it another name, or put its rules into the first.", "group %q stands in line %d already", g.name, first)
+				}
+				lines[g.name] = n.Line
+			}},
+			key{name: "interval", read: func(n *yaml.Node) {
+				if s := follow(n); s.Value != "0" && s.Value != "0s" { // which means the default
+					r.durationTo(n, "interval", leastInterval, &g.interval)
+				}
+			}},
+			key{name: "query_offset", read: func(n *yaml.Node) { r.durationTo(n, "query_offset", 0, &g.queryOffset) }},
+			key{name: "labels", read: func(n *yaml.Node) { g.labels = r.labels(n, "the group's labels") }},
+			key{name: "rules", read: func(n *yaml.Node) { g.rules = n }},
+			key{name: "limit", later: "Leave it out: readings are capped as it is, and a limit would hide a breach."},
+		)
+		if g.rules == nil {
+			continue
+		}
+		for _, n := range r.list(g.rules, "rules") {
+			l.rule(r, g, n, inline)
+		}
+	}
+}
+
+// rule reads one alerting rule.
+func (l *loader) rule(r *reader, g group, n *yaml.Node, inline bool) {
+	rule := &ruleNode{
+		Rule: Rule{Group: g.name, Interval: g.interval, QueryOffset: g.queryOffset, File: r.src.name, Line: follow(n).Line},
+		r:    r, at: n, nodes: map[string]*yaml.Node{}, labels: map[string]pair{},
+	}
+	own, annotations := map[string]pair{}, map[string]pair{}
+	keys := []key{
+		{name: "alert", read: func(n *yaml.Node) { rule.Alert, _ = r.name(n, "the alert's name") }},
+		{name: "expr", must: true, read: func(n *yaml.Node) { rule.expr = r.expression(n, "expr") }},
+		{name: "for", read: func(n *yaml.Node) { r.durationTo(n, "for", 0, &rule.For) }},
+		{name: "labels", read: func(n *yaml.Node) { own = r.labels(n, "the rule's labels") }},
+		{name: "annotations", read: func(n *yaml.Node) { annotations = r.templates(n, "the annotations") }},
+		{name: "record", later: "Put recording rules into the metric backend; an alert here can use what they record."},
+		{name: "keep_firing_for", later: "Leave it out: one decision is final, and what comes after it changes nothing."},
+	}
+	keys = append(keys, rule.own(inline)...)
+	for i, k := range keys {
+		if read := k.read; read != nil {
+			keys[i].read = func(n *yaml.Node) { rule.nodes[k.name] = n; read(n) }
+		} else {
+			keys[i].read = nil
+		}
+	}
+	r.object(n, "the rule", keys...)
+	rule.Labels, rule.Annotations = rule.merge(g.labels, own), values(annotations)
+	if rule.expr != nil {
+		rule.Expr, rule.Range, rule.VersionBound = rule.expr.text, rule.expr.reach, rule.expr.versionBound
+	}
+	if isRecord := slices.ContainsFunc(follow(n).Content, func(c *yaml.Node) bool { return c.Value == "record" }); rule.nodes["alert"] == nil && !isRecord {
+		r.fail(n, checkKey, "", `the rule has no "alert"`)
+		return
+	}
+	if rule.Alert != "" {
+		l.rules = append(l.rules, rule)
+	}
+}
+
+// own gives the keys that only rules of the health file itself have.
+func (rule *ruleNode) own(inline bool) []key {
+	r := rule.r
+	const later = "Write it as an expr, as in Prometheus."
+	keys := []key{{name: "slo", later: later}, {name: "compare", later: later}, {name: "above", later: later}, {name: "below", later: later}}
+	own := []key{
+		{name: "warm_up", read: func(n *yaml.Node) { r.durationTo(n, "warm_up", 0, &rule.WarmUp) }},
+		{name: "missing_success", read: func(n *yaml.Node) {
+			if s, ok := r.oneOf(n, "missing_success", MissingUnhealthy, MissingNoData); ok && s == MissingUnhealthy {
+				rule.MissingSuccess = s
+			}
+		}},
+		{name: "dry_run", read: func(n *yaml.Node) { rule.DryRun = r.boolean(n, "dry_run") }},
+	}
+	if inline {
+		return append(keys, own...)
+	}
+	for _, k := range own {
+		keys = append(keys, key{name: k.name, read: func(n *yaml.Node) {
+			r.fail(n, checkKey, "Prometheus would refuse the file. Put the rule under groups of the health file itself.", "%q can't stand in a rule file", k.name)
+		}})
+	}
+	return keys
+}
+
+// merge puts the rule's labels over its group's.
+func (rule *ruleNode) merge(group, own map[string]pair) map[string]string {
+	for _, labels := range []map[string]pair{group, own} {
+		for name, p := range labels {
+			rule.labels[name] = p
+		}
+	}
+	return values(rule.labels)
+}
+
+// static gives the labels without templates: those that routes can match and names can hold.
+func (rule *ruleNode) static() map[string]string {
+	static := map[string]string{}
+	for name, value := range rule.Labels {
+		if !isTemplate(value) {
+			static[name] = value
+		}
+	}
+	return static
+}
+
+// labels reads labels of alerts.
+func (r *reader) labels(n *yaml.Node, what string) map[string]pair {
+	all := r.templates(n, what)
+	for name, p := range all {
+		if name == model.MetricNameLabel || !model.UTF8Validation.IsValidLabelName(name) {
+			r.fail(p.key, checkValue, "", "%q can't be a label of an alert", name)
+		}
+	}
+	return all
+}
+
+// templates reads a mapping of texts that may be templates.
+func (r *reader) templates(n *yaml.Node, what string) map[string]pair {
+	all := r.texts(n, what)
+	for _, p := range all {
+		r.template(p.value)
+	}
+	return all
+}
+
+func (r *reader) durationTo(n *yaml.Node, what string, least time.Duration, to *time.Duration) {
+	if d, ok := r.duration(n, what, least); ok {
+		*to = d
+	}
+}
+
+func values(pairs map[string]pair) map[string]string {
+	if len(pairs) == 0 {
+		return nil
+	}
+	all := make(map[string]string, len(pairs))
+	for name, p := range pairs {
+		all[name] = p.value.Value
+	}
+	return all
+}

@@ -1,0 +1,172 @@
+package rules
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+)
+
+// Judge says what the rule says at a slot; it asks for the instant QueryOffset before it. It never
+// fails: an error, a partial answer and ctx's end are a reading of NoAnswer whose Detail tells why.
+// It leaves nothing running.
+//
+// A healthy rule takes one query, min_traffic another at the same time; a guard, a comparison of
+// two vectors and an operand without a value take more.
+func (r *BoundRule) Judge(ctx context.Context, q Querier, at time.Time) gatekeeper.Reading {
+	started := time.Now()
+	reading := r.judge(ctx, q, at.Add(-r.QueryOffset))
+	reading.At = at
+	reading.Took = gatekeeper.Duration(time.Since(started))
+	reading.Detail = capText(reading.Detail, gatekeeper.MaxEvidenceText)
+	return reading
+}
+
+// seen is what was asked for one reading.
+type seen struct {
+	active, operand []gatekeeper.Sample
+}
+
+func (r *BoundRule) judge(ctx context.Context, q Querier, at time.Time) gatekeeper.Reading {
+	type traffic struct {
+		enough bool
+		why    string
+		err    error
+	}
+	floor := make(chan traffic, 1)
+	if r.floor == nil {
+		floor <- traffic{enough: true}
+	} else {
+		go func() {
+			enough, why, err := r.floor.holds(ctx, q, at)
+			floor <- traffic{enough, why, err}
+		}()
+	}
+	var s seen
+	var err error
+	s.active, s.operand, err = r.condition.ask(ctx, q, at)
+	t := <-floor
+	if err == nil {
+		err = t.err
+	}
+	if err != nil {
+		return noAnswer(err)
+	}
+	var reading gatekeeper.Reading
+	switch {
+	case !t.enough:
+		reading, err = r.idle(ctx, q, at, s, t.why)
+	case len(s.active) > 0:
+		reading = r.unhealthy(ctx, at, s.active)
+	default:
+		reading, err = r.quiet(ctx, q, at, s)
+	}
+	if err != nil {
+		return noAnswer(err)
+	}
+	if o := r.condition.operand; o != nil {
+		reading.Operand, reading.Limit = r.evidence(s.operand), o.limit
+	}
+	return reading
+}
+
+func noAnswer(err error) gatekeeper.Reading {
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("no answer in time: %w", err)
+	}
+	return gatekeeper.Reading{Verdict: gatekeeper.NoAnswer, Detail: err.Error()}
+}
+
+// idle is the reading below min_traffic: no traffic, unless there is no data at all.
+func (r *BoundRule) idle(ctx context.Context, q Querier, at time.Time, s seen, why string) (gatekeeper.Reading, error) {
+	if len(s.active) == 0 && len(s.operand) == 0 {
+		some, err := anyAnswers(ctx, q, at, r.probes)
+		if err != nil || !some {
+			return noData(), err
+		}
+	}
+	return gatekeeper.Reading{Verdict: gatekeeper.NoTraffic, Detail: why}, nil
+}
+
+func noData() gatekeeper.Reading {
+	return gatekeeper.Reading{Verdict: gatekeeper.NoData, Detail: "no selector of the rule has data"}
+}
+
+// quiet is the reading of an expression that gave nothing.
+func (r *BoundRule) quiet(ctx context.Context, q Querier, at time.Time, s seen) (gatekeeper.Reading, error) {
+	healthy := gatekeeper.Reading{Verdict: gatekeeper.Healthy}
+	if len(s.operand) > 0 {
+		if !slices.ContainsFunc(s.operand, func(s gatekeeper.Sample) bool { return !math.IsNaN(float64(s.Value)) }) {
+			return gatekeeper.Reading{Verdict: gatekeeper.NoTraffic, Detail: "what is compared is 0/0: nothing was counted"}, nil
+		}
+		if o := r.condition.operand; len(o.compare) > 0 && len(o.passing(s.operand)) > 0 {
+			healthy.Detail = "the comparison holds, but the rule's guard does not"
+		}
+		return healthy, nil
+	}
+	if r.ratio != nil {
+		reading, told, err := r.ratioQuiet(ctx, q, at)
+		if err != nil || told {
+			return reading, err
+		}
+	}
+	some, err := anyAnswers(ctx, q, at, r.probes)
+	if err != nil || !some && len(r.probes) > 0 {
+		return noData(), err
+	}
+	return healthy, nil
+}
+
+// ratioQuiet is the reading of a division without a value: told is false when its denominator has
+// none either.
+func (r *BoundRule) ratioQuiet(ctx context.Context, q Querier, at time.Time) (reading gatekeeper.Reading, told bool, err error) {
+	below, err := ask(ctx, q, r.ratio.denominator, at)
+	if err != nil || len(below) == 0 {
+		return reading, false, err
+	}
+	below = slices.DeleteFunc(slices.Clone(below), func(s gatekeeper.Sample) bool { return !(s.Value > 0) })
+	switch {
+	case len(below) == 0:
+		return gatekeeper.Reading{Verdict: gatekeeper.NoTraffic, Detail: "what is divided by is 0: nothing was counted"}, true, nil
+	case !r.ratio.success:
+		return gatekeeper.Reading{Verdict: gatekeeper.Healthy}, true, nil
+	}
+	some, err := anyAnswers(ctx, q, at, r.ratio.numerator)
+	switch {
+	case err != nil:
+		return reading, false, err
+	case some:
+		return gatekeeper.Reading{
+			Verdict: gatekeeper.Healthy,
+			Detail:  "both sides of the division have data, but their labels do not match: this rule can't see anything",
+		}, true, nil
+	case r.MissingSuccess == MissingUnhealthy:
+		for i := range below {
+			below[i].Value = 0
+		}
+		reading = r.unhealthy(ctx, at, below)
+		reading.Detail = "no success was counted at all, while there is traffic"
+		return reading, true, nil
+	default:
+		return gatekeeper.Reading{
+			Verdict: gatekeeper.Lopsided,
+			Detail:  "there is traffic, and no success was counted at all: everything fails, or successes are not measured; missing_success: unhealthy in the rule says which",
+		}, true, nil
+	}
+}
+
+// anyAnswers asks one query after the other until one has an answer, the last first: in a division
+// that is the denominator, which has data more often.
+func anyAnswers(ctx context.Context, q Querier, at time.Time, queries []string) (bool, error) {
+	for _, query := range slices.Backward(queries) {
+		samples, err := ask(ctx, q, query, at)
+		if err != nil || len(samples) > 0 {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}

@@ -1,0 +1,351 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/prometheus/common/model"
+	"go.yaml.in/yaml/v3"
+)
+
+// Caps on what YAML may unfold to; aliases count as often as they are used.
+const (
+	maxNodes = 100_000
+	maxBytes = 4 * MaxBundle
+	maxDepth = 50
+)
+
+// reader reads the YAML of one file strictly and tells what is wrong with positions.
+type reader struct {
+	src *source
+	out *collector
+}
+
+// key is a key that a mapping may have.
+type key struct {
+	name  string
+	must  bool
+	read  func(value *yaml.Node)
+	later string // a hint: the key is not supported yet, what to do instead
+}
+
+// document gives the file's one document, or nil after it told why there is none.
+func (r *reader) document(text string) *yaml.Node {
+	if !utf8.ValidString(text) {
+		r.file(checkSyntax, "Save it as UTF-8.", "the file is not UTF-8 text")
+		return nil
+	}
+	dec := yaml.NewDecoder(strings.NewReader(text))
+	var doc, second yaml.Node
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0 {
+		r.file(checkSyntax, "A health file has groups of rules at least.", "the file is empty")
+		return nil
+	} else if err != nil {
+		r.syntax(err)
+		return nil
+	}
+	if err := dec.Decode(&second); err == nil {
+		r.fail(&second, checkSyntax, "Put the second one into a file of its own.", "the file has several YAML documents; a health file is one")
+	} else if !errors.Is(err, io.EOF) {
+		r.syntax(err)
+	}
+	if w := (&weight{}); !w.fits(&doc, 0) {
+		r.file(checkSyntax, "Write the parts out instead of repeating them by anchors and aliases.",
+			"the YAML unfolds to more than %d values or %d bytes, or nests deeper than %d", maxNodes, maxBytes, maxDepth)
+		return nil
+	}
+	return doc.Content[0]
+}
+
+// weight measures what a document unfolds to.
+type weight struct{ nodes, bytes int }
+
+func (w *weight) fits(n *yaml.Node, depth int) bool {
+	w.nodes++
+	w.bytes += len(n.Value)
+	if w.nodes > maxNodes || w.bytes > maxBytes || depth > maxDepth {
+		return false
+	}
+	if n.Kind == yaml.AliasNode {
+		return w.fits(n.Alias, depth+1)
+	}
+	return !slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return !w.fits(c, depth+1) })
+}
+
+var yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
+
+// syntax tells of an error of the YAML parser, which knows the line only, and that not always.
+func (r *reader) syntax(err error) {
+	p := Problem{
+		File: r.src.name, Severity: Error, Check: checkSyntax, Length: 1,
+		Hint: "Look at the indentation and the quotes here and in the line above.",
+	}
+	text := err.Error()
+	if m := yamlLine.FindStringSubmatch(text); m != nil {
+		text = text[len(m[0]):]
+		p.Line, _ = strconv.Atoi(m[1]) // digits, or 0: the whole file
+	}
+	p.Message = "not YAML: " + strings.TrimPrefix(text, "yaml: ")
+	if p.Line = min(p.Line, len(r.src.lines)); p.Line > 0 {
+		line := r.src.lines[p.Line-1]
+		lead := len(line) - len(strings.TrimLeft(line, " \t"))
+		p.Column, p.Length = lead+1, utf8.RuneCountInString(line[lead:])
+		if strings.Contains(line[:lead], "\t") {
+			p.Hint = "YAML is indented by spaces, not by tabs."
+		}
+	}
+	r.out.add(p)
+}
+
+// file tells of a problem of the whole file.
+func (r *reader) file(check, hint, format string, args ...any) {
+	r.out.add(Problem{File: r.src.name, Severity: Error, Check: check, Message: fmt.Sprintf(format, args...), Hint: hint})
+}
+
+// fail tells of an error at a node.
+func (r *reader) fail(n *yaml.Node, check, hint, format string, args ...any) {
+	r.tell(Error, n, check, hint, format, args...)
+}
+
+func (r *reader) tell(s Severity, n *yaml.Node, check, hint, format string, args ...any) {
+	length := 1
+	if n.Kind == yaml.ScalarNode && !strings.Contains(n.Value, "\n") {
+		length = utf8.RuneCountInString(n.Value)
+		if n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 {
+			length += 2
+		}
+	}
+	r.out.add(Problem{
+		File: r.src.name, Line: max(n.Line, 1), Column: max(n.Column, 1), Length: length,
+		Severity: s, Check: check, Message: fmt.Sprintf(format, args...), Hint: hint,
+	})
+}
+
+// tellAt tells of a part of a scalar's value: length bytes from offset.
+func (r *reader) tellAt(s Severity, n *yaml.Node, offset, length int, check, hint, format string, args ...any) {
+	offset = min(max(offset, 0), len(n.Value))
+	part := n.Value[offset:min(len(n.Value), offset+max(length, 0))]
+	part, _, _ = strings.Cut(part, "\n")
+	line, column := r.src.locate(n, offset)
+	r.out.add(Problem{
+		File: r.src.name, Line: line, Column: column, Length: max(1, utf8.RuneCountInString(part)),
+		Severity: s, Check: check, Message: fmt.Sprintf(format, args...), Hint: hint,
+	})
+}
+
+// object reads a mapping: every key must be one of keys, once, and those it must have are there.
+func (r *reader) object(n *yaml.Node, what string, keys ...key) {
+	pairs, ok := r.pairs(n, what)
+	if !ok {
+		return
+	}
+	seen := map[string]bool{}
+	for _, p := range pairs {
+		seen[p.key.Value] = true
+		i := slices.IndexFunc(keys, func(k key) bool { return k.name == p.key.Value })
+		switch {
+		case i < 0:
+			names := make([]string, len(keys))
+			for j, k := range keys {
+				names[j] = k.name
+			}
+			hint := didYouMean(p.key.Value, names)
+			if hint == "" {
+				hint = fmt.Sprintf("The keys of %s are: %s.", what, strings.Join(names, ", "))
+			}
+			r.fail(p.key, checkKey, hint, "unknown key %q in %s", p.key.Value, what)
+		case keys[i].read == nil:
+			r.fail(p.key, checkUnsupported, keys[i].later, "%q in %s is not supported yet", p.key.Value, what)
+		default:
+			keys[i].read(p.value)
+		}
+	}
+	for _, k := range keys {
+		if k.must && !seen[k.name] {
+			r.fail(n, checkKey, "", "%s has no %q", what, k.name)
+		}
+	}
+}
+
+type pair struct{ key, value *yaml.Node }
+
+// pairs gives the keys and values of a mapping, with those it merges by "<<" behind its own.
+func (r *reader) pairs(n *yaml.Node, what string) ([]pair, bool) {
+	m := follow(n)
+	if m.Kind != yaml.MappingNode {
+		r.fail(n, checkType, "", "%s must be a mapping of keys to values, not %s", what, kindOf(m))
+		return nil, false
+	}
+	var own, merged []pair
+	lines := map[string]int{}
+	for i := 0; i+1 < len(m.Content); i += 2 {
+		k, v := m.Content[i], m.Content[i+1]
+		name := follow(k)
+		switch first, dup := lines[name.Value]; {
+		case k.ShortTag() == "!!merge":
+			merged = append(merged, r.merged(v, what)...)
+		case name.Kind != yaml.ScalarNode || name.Value == "":
+			r.fail(k, checkType, "", "a key of %s must be a text, not %s", what, kindOf(name))
+		case dup:
+			r.fail(k, checkKey, "Keep one of them.", "%q stands twice in %s; the first time in line %d", name.Value, what, first)
+		default:
+			lines[name.Value] = k.Line
+			own = append(own, pair{name, v})
+		}
+	}
+	for _, p := range merged {
+		if _, ok := lines[p.key.Value]; !ok {
+			lines[p.key.Value] = p.key.Line
+			own = append(own, p)
+		}
+	}
+	return own, true
+}
+
+func (r *reader) merged(v *yaml.Node, what string) []pair {
+	v = follow(v)
+	if v.Kind != yaml.SequenceNode {
+		pairs, _ := r.pairs(v, what)
+		return pairs
+	}
+	var all []pair
+	for _, one := range v.Content {
+		pairs, _ := r.pairs(one, what)
+		all = append(all, pairs...)
+	}
+	return all
+}
+
+// list gives the values of a sequence; nothing at all is an empty one.
+func (r *reader) list(n *yaml.Node, what string) []*yaml.Node {
+	s := follow(n)
+	if isNull(s) {
+		return nil
+	}
+	if s.Kind != yaml.SequenceNode {
+		r.fail(n, checkType, `Begin each entry with "- ".`, "%s must be a list, not %s", what, kindOf(s))
+		return nil
+	}
+	return s.Content
+}
+
+// text reads a scalar as a text; numbers and the like are taken as they are written.
+func (r *reader) text(n *yaml.Node, what string) (string, bool) {
+	s := follow(n)
+	if s.Kind != yaml.ScalarNode || isNull(s) {
+		r.fail(n, checkType, "", "%s must be a text, not %s", what, kindOf(s))
+		return "", false
+	}
+	return s.Value, true
+}
+
+// filled reads a text that says something.
+func (r *reader) filled(n *yaml.Node, what string) (string, bool) {
+	s, ok := r.text(n, what)
+	if ok && strings.TrimSpace(s) == "" {
+		r.fail(n, checkValue, "", "%s is empty", what)
+		return "", false
+	}
+	return s, ok
+}
+
+// texts reads a mapping of texts.
+func (r *reader) texts(n *yaml.Node, what string) map[string]pair {
+	if isNull(follow(n)) {
+		return nil
+	}
+	pairs, _ := r.pairs(n, what)
+	all := map[string]pair{}
+	for _, p := range pairs {
+		if _, ok := r.text(p.value, fmt.Sprintf("%q in %s", p.key.Value, what)); ok {
+			all[p.key.Value] = pair{p.key, follow(p.value)}
+		}
+	}
+	return all
+}
+
+// oneOf reads one of a few words.
+func (r *reader) oneOf(n *yaml.Node, what string, words ...string) (string, bool) {
+	s, ok := r.text(n, what)
+	if ok && !slices.Contains(words, s) {
+		hint := didYouMean(s, words)
+		if hint == "" {
+			hint = "It is one of: " + strings.Join(words, ", ") + "."
+		}
+		r.fail(n, checkValue, hint, "%s can't be %q", what, s)
+		return "", false
+	}
+	return s, ok
+}
+
+// boolean reads true or false.
+func (r *reader) boolean(n *yaml.Node, what string) bool {
+	var v bool
+	if s := follow(n); s.ShortTag() != "!!bool" || s.Decode(&v) != nil {
+		r.fail(n, checkType, "", "%s must be true or false, not %s", what, kindOf(s))
+	}
+	return v
+}
+
+// number reads a number.
+func (r *reader) number(n *yaml.Node, what string) (float64, bool) {
+	var v float64
+	s := follow(n)
+	if tag := s.ShortTag(); tag != "!!int" && tag != "!!float" || s.Decode(&v) != nil {
+		r.fail(n, checkType, "", "%s must be a number, not %s", what, kindOf(s))
+		return 0, false
+	}
+	return v, true
+}
+
+// duration reads a duration as Prometheus writes it, at least least.
+func (r *reader) duration(n *yaml.Node, what string, least time.Duration) (time.Duration, bool) {
+	s, ok := r.text(n, what)
+	if !ok {
+		return 0, false
+	}
+	d, err := model.ParseDuration(s)
+	if err != nil {
+		hint := "Write a number and a unit, such as 30s, 5m or 1h30m; the units are ms, s, m, h, d, w and y."
+		if _, err := strconv.ParseUint(s, 10, 32); err == nil {
+			hint = fmt.Sprintf("A number needs its unit: %ss, %sm?", s, s)
+		}
+		r.fail(n, checkDuration, hint, "%s: %q is no duration", what, s)
+		return 0, false
+	}
+	if time.Duration(d) < least {
+		r.fail(n, checkDuration, "", "%s is %s; it must be at least %s", what, s, model.Duration(least))
+		return 0, false
+	}
+	return time.Duration(d), true
+}
+
+// follow gives what an alias stands for.
+func follow(n *yaml.Node) *yaml.Node {
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	return n
+}
+
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
+
+func kindOf(n *yaml.Node) string {
+	switch {
+	case n.Kind == yaml.MappingNode:
+		return "a mapping"
+	case n.Kind == yaml.SequenceNode:
+		return "a list"
+	case isNull(n):
+		return "nothing"
+	default:
+		return fmt.Sprintf("%q", capText(n.Value, 60))
+	}
+}
