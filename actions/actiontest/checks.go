@@ -220,8 +220,8 @@ func survives(p *probe) {
 func refuses(p *probe) {
 	t := p.prepare()
 	p.Release()
-	before := p.State()
 	p.Refuse()
+	before := p.State()
 	ctx, cancel := context.WithTimeout(context.Background(), p.patience)
 	defer cancel()
 	_, err := p.apply(ctx, t)

@@ -59,7 +59,10 @@ func startBalancer(t *testing.T) *balancer {
 func (b *balancer) backend(name string) string {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
-			<-b.slow
+			select {
+			case <-b.slow:
+			case <-r.Context().Done():
+			}
 		}
 		_, _ = io.WriteString(w, name)
 	}))

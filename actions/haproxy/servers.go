@@ -100,7 +100,9 @@ func parseServer(words []string, columns map[string]int) (live, error) {
 
 // sessions reads how many requests run on each of the backend's servers (`show stat`, scur).
 func (r runtime) sessions(ctx context.Context, backend string) (map[string]int, error) {
-	answer, err := r.ask(ctx, "show stat "+backend+" 4 -1") // 4: servers only
+	// 4 is servers. All of them are asked for, because by name HAProxy would find a frontend of
+	// the same name first.
+	answer, err := r.ask(ctx, "show stat -1 4 -1")
 	if err != nil {
 		return nil, err
 	}
