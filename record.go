@@ -11,12 +11,18 @@ const (
 	MaxFact   = 256 << 10 // one fact as JSON
 	MaxCommit = 1 << 20   // all facts of one commit as JSON
 	MaxFile   = 8 << 20   // one pinned file
+
+	maxEntries = 20 // of one commit: etcd takes 128 operations, and an entry needs up to five
 )
 
 // Records gives each entry's facts as journals keep them: numbered from After+1, in UTC, as one
 // JSON array. It refuses, with [CodeInvalid], what no journal could hold: a release without an id
-// or named twice, an entry without facts, a fact above [MaxFact], a commit above [MaxCommit].
+// or named twice, an entry without facts, a fact above [MaxFact], a commit above
+// [MaxCommit] or of more than 20 releases.
 func Records(entries []Entry) ([][]byte, error) {
+	if len(entries) > maxEntries {
+		return nil, Errorf(CodeInvalid, "", "a commit takes at most %d releases, not %d", maxEntries, len(entries))
+	}
 	records := make([][]byte, len(entries))
 	seen := make(map[string]bool, len(entries))
 	total := 0
