@@ -68,11 +68,11 @@ func (d *document) parse() *yaml.Node {
 			return doc.Content[0]
 		}
 		if err == nil {
-			d.wrong(&second, "config/syntax", "", "there is a second document: keep one")
+			d.wrong(&second, "syntax", "", "there is a second document: keep one")
 			return nil
 		}
 	}
-	p := rules.Problem{File: d.name, Severity: rules.Error, Check: "config/syntax", Message: "this is no YAML: " + cleaned(err), Length: 1}
+	p := rules.Problem{File: d.name, Severity: rules.Error, Check: "syntax", Message: "this is no YAML: " + cleaned(err), Length: 1}
 	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
 		p.Line, _ = strconv.Atoi(m[1]) // the expression matched digits
 		p.Column = 1
@@ -113,7 +113,7 @@ func (d *document) read(n *yaml.Node, v reflect.Value, what, key string, depth i
 	t := v.Type()
 	switch {
 	case depth > maxDepth:
-		d.wrong(n, "config/type", "", "this is nested more than %d levels deep", maxDepth)
+		d.wrong(n, "type", "", "this is nested more than %d levels deep", maxDepth)
 		return
 	case t == sectionType:
 		v.Set(reflect.ValueOf(Section{doc: d, node: n}))
@@ -155,7 +155,7 @@ func (d *document) object(n *yaml.Node, v reflect.Value, what string, depth int)
 		at.Set(reflect.ValueOf(Section{doc: d, node: n}))
 	}
 	if n.Kind != yaml.MappingNode {
-		d.wrong(n, "config/type", "", "%s must be a mapping, not %s", what, kindOf(n))
+		d.wrong(n, "type", "", "%s must be a mapping, not %s", what, kindOf(n))
 		return
 	}
 	fields := fieldsOf(v)
@@ -165,9 +165,9 @@ func (d *document) object(n *yaml.Node, v reflect.Value, what string, depth int)
 		case ok:
 			d.read(item, f, key.Value, key.Value, depth+1)
 		case slices.Contains(later[v.Type()], key.Value):
-			d.wrong(key, "config/unsupported", "remove it; a later version brings it", "%q is not supported yet", key.Value)
+			d.wrong(key, "unsupported", "remove it; a later version brings it", "%q is not supported yet", key.Value)
 		default:
-			d.wrong(key, "config/key", "", "unknown key %q%s", key.Value, actions.Suggest(key.Value, sortedKeys(fields)))
+			d.wrong(key, "key", "", "unknown key %q%s", key.Value, actions.Suggest(key.Value, sortedKeys(fields)))
 		}
 	})
 }
@@ -191,7 +191,7 @@ func fieldsOf(v reflect.Value) map[string]reflect.Value {
 
 func (d *document) mapping(n *yaml.Node, v reflect.Value, what, key string, depth int) {
 	if n.Kind != yaml.MappingNode {
-		d.wrong(n, "config/type", "", "%s must be a mapping of names, not %s", what, kindOf(n))
+		d.wrong(n, "type", "", "%s must be a mapping of names, not %s", what, kindOf(n))
 		return
 	}
 	if v.IsNil() {
@@ -206,7 +206,7 @@ func (d *document) mapping(n *yaml.Node, v reflect.Value, what, key string, dept
 
 func (d *document) list(n *yaml.Node, v reflect.Value, what, key string, depth int) {
 	if n.Kind != yaml.SequenceNode {
-		d.wrong(n, "config/type", "begin each entry with a dash", "%s must be a list, not %s", what, kindOf(n))
+		d.wrong(n, "type", "begin each entry with a dash", "%s must be a list, not %s", what, kindOf(n))
 		return
 	}
 	l := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
@@ -218,11 +218,11 @@ func (d *document) list(n *yaml.Node, v reflect.Value, what, key string, depth i
 
 func (d *document) scalar(n *yaml.Node, v reflect.Value, what, key string) {
 	if n.Kind != yaml.ScalarNode && !reflect.PointerTo(v.Type()).Implements(yamlType) && !reflect.PointerTo(v.Type()).Implements(legacyType) {
-		d.wrong(n, "config/type", "", "%s must be a single value, not %s", what, kindOf(n))
+		d.wrong(n, "type", "", "%s must be a single value, not %s", what, kindOf(n))
 		return
 	}
 	if err := n.Decode(v.Addr().Interface()); err != nil {
-		d.wrong(n, "config/type", "", "%s: %s", what, cleaned(err))
+		d.wrong(n, "type", "", "%s: %s", what, cleaned(err))
 		return
 	}
 	if v.Kind() == reflect.String && !readsItself(v.Type()) {
@@ -237,9 +237,9 @@ func (d *document) pairs(n *yaml.Node, f func(key, value *yaml.Node)) {
 		k, v := n.Content[i], n.Content[i+1]
 		switch line, twice := lines[k.Value]; {
 		case k.Kind != yaml.ScalarNode:
-			d.wrong(k, "config/key", "", "a key must be a word, not %s", kindOf(k))
+			d.wrong(k, "key", "", "a key must be a word, not %s", kindOf(k))
 		case twice:
-			d.wrong(k, "config/key", "keep one of them", "%q stands twice; the first time in line %d", k.Value, line)
+			d.wrong(k, "key", "keep one of them", "%q stands twice; the first time in line %d", k.Value, line)
 		default:
 			lines[k.Value] = k.Line
 			f(k, v)

@@ -54,7 +54,7 @@ func (s Section) Check(err error) {
 
 // Wrong tells a problem at the section.
 func (s Section) Wrong(hint, format string, args ...any) {
-	s.doc.wrong(s.node, "config/value", hint, format, args...)
+	s.doc.wrong(s.node, "value", hint, format, args...)
 }
 
 // Child gives the value of a key of the section, or the section where it is not written down.
@@ -96,7 +96,7 @@ type Connection struct {
 func (c *Connection) decode(d *document, n *yaml.Node) {
 	c.At = Section{doc: d, node: n}
 	if n.Kind != yaml.MappingNode {
-		d.wrong(n, "config/type", "write kind: and the kind's settings below the name", "a connection must be a mapping, not %s", kindOf(n))
+		d.wrong(n, "type", "write kind: and the kind's settings below the name", "a connection must be a mapping, not %s", kindOf(n))
 		return
 	}
 	settings := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
@@ -108,11 +108,11 @@ func (c *Connection) decode(d *document, n *yaml.Node) {
 		settings.Content = append(settings.Content, key, v)
 	})
 	if c.Kind == "" {
-		d.wrong(n, "config/value", "`gatekeeper actions` lists the kinds", "a connection needs its kind")
+		d.wrong(n, "value", "`gatekeeper actions` lists the kinds", "a connection needs its kind")
 	}
 	var err error
 	if c.Settings, err = json.Marshal(d.plain(settings, "", 0)); err != nil {
-		d.wrong(n, "config/type", "", "the settings are no JSON: %v", err)
+		d.wrong(n, "type", "", "the settings are no JSON: %v", err)
 	}
 }
 
@@ -122,7 +122,7 @@ type Plan []rules.RungSpec
 func (p *Plan) decode(d *document, n *yaml.Node) {
 	text, err := yaml.Marshal(n)
 	if err != nil {
-		d.wrong(n, "config/type", "", "the plan can't be read: %v", err)
+		d.wrong(n, "type", "", "the plan can't be read: %v", err)
 		return
 	}
 	*p, err = rules.ParsePlan(text)
@@ -130,7 +130,7 @@ func (p *Plan) decode(d *document, n *yaml.Node) {
 	switch {
 	case err == nil:
 	case !ok:
-		d.wrong(n, "config/value", gatekeeper.HintOf(err), "%v", err)
+		d.wrong(n, "value", gatekeeper.HintOf(err), "%v", err)
 	default:
 		d.translate(n, text, found)
 	}
@@ -141,7 +141,7 @@ func (p *Plan) decode(d *document, n *yaml.Node) {
 func (d *document) translate(n *yaml.Node, text []byte, found rules.Problems) {
 	var copied yaml.Node
 	if err := yaml.Unmarshal(text, &copied); err != nil {
-		d.wrong(n, "config/type", "", "the plan can't be read: %v", err)
+		d.wrong(n, "type", "", "the plan can't be read: %v", err)
 		return
 	}
 	mine, theirs := flatten(n, nil), flatten(copied.Content[0], nil)
@@ -169,7 +169,7 @@ func flatten(n *yaml.Node, all []*yaml.Node) []*yaml.Node {
 func (d *document) plain(n *yaml.Node, key string, depth int) any {
 	n = follow(n)
 	if depth > maxDepth {
-		d.wrong(n, "config/type", "", "this is nested more than %d levels deep", maxDepth)
+		d.wrong(n, "type", "", "this is nested more than %d levels deep", maxDepth)
 		return nil
 	}
 	switch n.Kind {
@@ -187,7 +187,7 @@ func (d *document) plain(n *yaml.Node, key string, depth int) any {
 	}
 	var v any
 	if err := n.Decode(&v); err != nil {
-		d.wrong(n, "config/type", "", "%s", cleaned(err))
+		d.wrong(n, "type", "", "%s", cleaned(err))
 	}
 	switch v.(type) {
 	case nil, bool, int, int64, uint64, float64:

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gatekeeper-engine/gatekeeper/rules"
+)
+
+func checkCommand() *cobra.Command {
+	var out format
+	cmd := &cobra.Command{
+		Use:   "check FILE...",
+		Short: "Check health files and Prometheus rule files, and print what each rule leads to",
+		Long: `Check reads health files, or plain Prometheus rule files, as a release would, tells everything
+that is wrong with its position, and prints what a breach of each rule does.
+
+It exits with 2 when a file can't be used; warnings do not change the exit code.`,
+		Args: cobra.MinimumNArgs(1),
+	}
+	out.flags(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		var all []checked
+		bad := 0
+		for _, name := range args {
+			c, err := check(name)
+			if err != nil {
+				return err
+			}
+			if len(c.Problems.Errors()) > 0 {
+				bad++
+			}
+			all = append(all, c)
+		}
+		done, err := out.machine(cmd.OutOrStdout(), all)
+		for i := 0; i < len(all) && !done && err == nil; i++ {
+			err = all[i].print(cmd.OutOrStdout())
+		}
+		if err == nil && bad > 0 {
+			err = exit{exitUsage}
+		}
+		return err
+	}
+	return cmd
+}
+
+// checked is what was found in one file.
+type checked struct {
+	File      string         `json:"file"`
+	Problems  rules.Problems `json:"problems"`
+	Responses []string       `json:"responses,omitempty"`
+
+	bundle rules.Bundle
+}
+
+func check(name string) (checked, error) {
+	b, err := rules.ReadBundle(name)
+	if err != nil {
+		return checked{}, err
+	}
+	f, problems := rules.Check(b)
+	c := checked{File: name, Problems: problems, bundle: b}
+	if c.Problems == nil {
+		c.Problems = rules.Problems{}
+	}
+	if f != nil {
+		c.Responses = f.Responses()
+	}
+	return c, nil
+}
+
+func (c checked) print(w io.Writer) error {
+	if err := c.Problems.Render(w, c.bundle); err != nil {
+		return err
+	}
+	if len(c.Problems) > 0 {
+		fmt.Fprintln(w)
+	}
+	if len(c.Responses) == 0 {
+		_, err := fmt.Fprintf(w, "%s: can't be used\n", c.File)
+		return err
+	}
+	if _, err := fmt.Fprintf(w, "%s:\n", c.File); err != nil {
+		return err
+	}
+	for _, r := range c.Responses {
+		if _, err := fmt.Fprintf(w, "  %s\n", r); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gatekeeper-engine/gatekeeper/internal/client"
+)
+
+// verb is something a person or a pipeline asks of one release.
+type verb struct{ name, path, short string }
+
+var verbs = []verb{
+	{"deployed", "deployed", "Say that the new version is deployed: the window begins"},
+	{"approve", "approve", "Approve the rollback of a held release"},
+	{"veto", "veto", "Veto the rollback of a held release; its rules are muted"},
+	{"hold", "hold", "Hold a release: nothing is decided until it is resumed"},
+	{"resume", "resume", "Resume a held release"},
+	{"rollback", "rollback", "Roll a release back; a closed, passed one by a new release"},
+	{"close", "close", "Close a release as aborted: nothing is judged or rolled back any more"},
+	{"mark", "mark-irreversible", "Say that returning would do harm from here, such as after a migration: every rollback asks a person"},
+}
+
+func verbCommand(v verb) *cobra.Command {
+	var out format
+	var why reason
+	cmd := &cobra.Command{Use: v.name + " ID", Short: v.short, Args: cobra.ExactArgs(1)}
+	out.flags(cmd.Flags())
+	why.flags(cmd.Flags())
+	return remote(cmd, func(cmd *cobra.Command, c *client.Client, args []string) error {
+		r, err := c.Ask(cmd.Context(), args[0], v.path, why.by())
+		if err != nil {
+			return err
+		}
+		if done, err := out.machine(cmd.OutOrStdout(), r); done {
+			return err
+		}
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), brief(r))
+		return err
+	})
+}
+
+func extendCommand() *cobra.Command {
+	var out format
+	var why reason
+	var by time.Duration
+	cmd := &cobra.Command{Use: "extend ID --by 15m", Short: "Extend a release's window", Args: cobra.ExactArgs(1)}
+	out.flags(cmd.Flags())
+	why.flags(cmd.Flags())
+	cmd.Flags().DurationVar(&by, "by", 0, "how much later the window ends")
+	return remote(cmd, func(cmd *cobra.Command, c *client.Client, args []string) error {
+		if by <= 0 {
+			return usagef("give --by a duration above zero, such as --by 15m")
+		}
+		r, err := c.Extend(cmd.Context(), args[0], by, why.by())
+		if err != nil {
+			return err
+		}
+		if done, err := out.machine(cmd.OutOrStdout(), r); done {
+			return err
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s; its window ends at %s\n", brief(r), r.WindowEnd.Local().Format(time.RFC3339))
+		return err
+	})
+}

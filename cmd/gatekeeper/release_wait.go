@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/internal/client"
+	"github.com/gatekeeper-engine/gatekeeper/internal/timeline"
+)
+
+// patience is how long the daemon may be away while a release is followed: longer than a restart
+// or the replacement of its machine takes, shorter than anybody would wait for a dead one.
+const patience = 5 * time.Minute
+
+func waitCommand() *cobra.Command {
+	var out format
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use: "wait ID", Short: "Follow a release live until it ends; the exit code is its outcome",
+		Long: `Wait prints what happens as it happens and ends with the release.
+
+Exit codes: 0 passed, 1 error (also: aborted, superseded), 3 rolled back, 4 rollback failed,
+5 inconclusive, 6 gave up waiting, 7 daemon not reachable, 8 breached.`,
+		Args: cobra.ExactArgs(1),
+	}
+	out.flags(cmd.Flags())
+	cmd.Flags().DurationVar(&timeout, "timeout", 0, "give up waiting after so long (exit code 6); the release goes on; 0: never")
+	return remote(cmd, func(cmd *cobra.Command, c *client.Client, args []string) error {
+		return wait(cmd, c, args[0], timeout, out)
+	})
+}
+
+// wait follows a release to its end and exits with its outcome.
+func wait(cmd *cobra.Command, c *client.Client, id string, timeout time.Duration, out format) error {
+	ctx := cmd.Context()
+	if timeout > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, timeout)
+		defer stop()
+	}
+	r := gatekeeper.Release{ID: id}
+	told := func(f gatekeeper.Fact) (err error) {
+		if f.Seq <= r.Seq {
+			return nil
+		}
+		r, err = r.With(f)
+		return err
+	}
+	if out == asText || out == asWide {
+		lines := timeline.New(cmd.OutOrStdout(), id, timelineOptions(cmd))
+		told = func(f gatekeeper.Fact) error {
+			err := lines.Add(f)
+			r = lines.Release()
+			return err
+		}
+	}
+	err := c.Follow(ctx, id, 0, patience, told)
+	if errors.Is(err, context.DeadlineExceeded) && timeout > 0 {
+		say(cmd, "gave up waiting after %s: release %s is still %s and goes on", timeline.Span(timeout), id, r.State)
+		return exit{exitGaveUp}
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := out.machine(cmd.OutOrStdout(), r); err != nil {
+		return err
+	}
+	return exit{outcomes[r.Outcome]}
+}
