@@ -3,6 +3,8 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,14 +72,28 @@ func (r *reader) badPromQL(n *yaml.Node, what string, err error) {
 	}
 	for _, one := range list {
 		start, end := int(one.PositionRange.Start), int(one.PositionRange.End)
-		hint := ""
-		switch near := n.Value[min(max(start-1, 0), len(n.Value)):]; {
-		case strings.HasPrefix(near, "${") || strings.HasPrefix(strings.TrimPrefix(near, near[:min(1, len(near))]), "${"):
-			hint = `Variables stand only inside the values of label matchers, as in {version="${version}"}.`
-		case strings.Contains(one.Err.Error(), "unknown function"):
-			hint = didYouMean(calledName(n.Value, start), functionNames())
-		}
-		r.tellAt(Error, n, start, end-start, checkPromQL, hint, "%s is not PromQL: %v", what, one.Err)
+		r.tellAt(Error, n, start, end-start, checkPromQL, promqlHint(n.Value, start, one.Err.Error()), "%s is not PromQL: %v", what, one.Err)
+	}
+}
+
+// promqlHint says what to do about an error that the parser has at an offset.
+func promqlHint(expr string, at int, message string) string {
+	near := expr[min(max(at-1, 0), len(expr)):]
+	switch {
+	case strings.Contains(near[:min(len(near), 3)], "${"):
+		return `Variables stand only inside the values of label matchers, as in {version="${version}"}.`
+	case strings.Contains(message, "unknown function"):
+		return didYouMean(calledName(expr, at), functionNames())
+	case strings.Contains(message, "unclosed"), strings.Contains(message, "unterminated"):
+		return "Whatever is opened before here must be closed: ( by ), [ by ], { by }, quotes by quotes."
+	case strings.Contains(message, "expected type range vector"):
+		return "Give it a range, as in rate(requests_total[5m])."
+	case strings.Contains(message, "got range vector"):
+		return "Wrap the range in a function such as rate() or max_over_time()."
+	case strings.Contains(message, "regexp"):
+		return `Regular expressions are RE2; a bracket that means itself is written \\( inside the quotes.`
+	default:
+		return "Prometheus would refuse it too: its own page completes and checks expressions."
 	}
 }
 
@@ -94,11 +110,7 @@ func calledName(expr string, at int) string {
 }
 
 func functionNames() []string {
-	names := make([]string, 0, len(parser.Functions))
-	for name := range parser.Functions {
-		names = append(names, name)
-	}
-	return names
+	return slices.Sorted(maps.Keys(parser.Functions))
 }
 
 func exprDepth(n parser.Node) int {

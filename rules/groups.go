@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"slices"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -82,13 +81,22 @@ func (l *loader) rule(r *reader, g group, n *yaml.Node, inline bool) {
 	if rule.expr != nil {
 		rule.Expr, rule.Range, rule.VersionBound = rule.expr.text, rule.expr.reach, rule.expr.versionBound
 	}
-	if isRecord := slices.ContainsFunc(follow(n).Content, func(c *yaml.Node) bool { return c.Value == "record" }); rule.nodes["alert"] == nil && !isRecord {
-		r.fail(n, checkKey, "", `the rule has no "alert"`)
-		return
-	}
-	if rule.Alert != "" {
+	switch {
+	case rule.Alert != "":
 		l.rules = append(l.rules, rule)
+	case rule.nodes["alert"] == nil && follow(n).Kind == yaml.MappingNode && !has(n, "record"):
+		r.fail(n, checkKey, `Add "alert" to it: the name of what is wrong when the expression gives a sample.`, `the rule has no "alert"`)
 	}
+}
+
+// has says whether a mapping has a key.
+func has(n *yaml.Node, name string) bool {
+	for i, c := range follow(n).Content {
+		if i%2 == 0 && c.Value == name {
+			return true
+		}
+	}
+	return false
 }
 
 // own gives the keys that only rules of the health file itself have.

@@ -53,9 +53,6 @@ func (l *loader) lint(f *File, r *ruleNode) {
 	}
 }
 
-// oneLine gives an expression as one capped line for a message.
-func oneLine(n parser.Node) string { return capText(n.String(), 160) }
-
 // statusLabels are the labels by which requests are commonly told into good and bad ones.
 var statusLabels = []string{
 	"status", "status_code", "statuscode", "code", "http_status", "http_status_code", "http_response_status_code",

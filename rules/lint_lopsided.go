@@ -1,8 +1,6 @@
 package rules
 
 import (
-	"fmt"
-
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 )
@@ -21,7 +19,7 @@ func lintLopsided(c lintContext) []finding {
 	return []finding{{
 		severity: Warning,
 		part:     o.expr.PositionRange(),
-		message:  fmt.Sprintf("this success ratio is blind when every request fails: without one success its numerator is empty, and so is %q", oneLine(c.ast)),
+		message:  "this success ratio is blind when every request fails: without one success its numerator is empty, and so is the whole expression",
 		hint:     "Compare the errors: sum(rate(…bad…)) / sum(rate(…all…)) > 0.01. Or say missing_success: unhealthy in the rule, in groups of the health file.",
 	}}
 }

@@ -128,6 +128,12 @@ func excerpt(line string, column, length int) (text, caret string) {
 		from = min(at-shownLine/2, len(runes)-shownLine)
 	}
 	shown := runes[from:min(len(runes), from+shownLine)]
+	if from > 0 {
+		shown[0] = '…'
+	}
+	if from+shownLine < len(runes) {
+		shown[len(shown)-1] = '…'
+	}
 	var pad strings.Builder
 	for _, c := range shown[:min(at-from, len(shown))] {
 		if c == '\t' {

@@ -152,9 +152,11 @@ func (r *reader) object(n *yaml.Node, what string, keys ...key) {
 		i := slices.IndexFunc(keys, func(k key) bool { return k.name == p.key.Value })
 		switch {
 		case i < 0:
-			names := make([]string, len(keys))
-			for j, k := range keys {
-				names[j] = k.name
+			var names []string
+			for _, k := range keys {
+				if k.read != nil {
+					names = append(names, k.name)
+				}
 			}
 			hint := didYouMean(p.key.Value, names)
 			if hint == "" {
@@ -169,7 +171,7 @@ func (r *reader) object(n *yaml.Node, what string, keys ...key) {
 	}
 	for _, k := range keys {
 		if k.must && !seen[k.name] {
-			r.fail(n, checkKey, "", "%s has no %q", what, k.name)
+			r.fail(n, checkKey, fmt.Sprintf("Add %q to it.", k.name), "%s has no %q", what, k.name)
 		}
 	}
 }

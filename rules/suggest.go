@@ -1,12 +1,16 @@
 package rules
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // didYouMean gives a hint with the known name nearest to a wrong one, or "".
 func didYouMean(wrong string, known []string) string {
 	best, least := "", max(1, len(wrong)/3)+1
 	for _, name := range known {
-		if d := distance(wrong, name); d < least {
+		d := distance(wrong, name)
+		if d < least || d == least && best != "" && strings.HasPrefix(name, wrong) {
 			best, least = name, d
 		}
 	}

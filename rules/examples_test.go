@@ -1,0 +1,53 @@
+package rules
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/rulefmt"
+	"github.com/stretchr/testify/require"
+)
+
+const examples = "../examples/rules"
+
+func TestExamples(t *testing.T) {
+	for _, name := range []string{"checkout.yml", "canary.yml", "flag.yml", "shop.rules.yml"} {
+		t.Run(name, func(t *testing.T) {
+			b, err := ReadBundle(filepath.Join(examples, name))
+			require.NoError(t, err)
+			f, problems := Check(b)
+			var out strings.Builder
+			require.NoError(t, problems.Render(&out, b))
+			require.Empty(t, out.String())
+			_, err = f.Bind(Vars{Service: "shop", Version: "2", PreviousVersion: "1"})
+			require.NoError(t, err)
+			for _, r := range f.Rules {
+				require.Equal(t, r.Alert != "FewOrders" || r.VersionBound, r.VersionBound)
+			}
+		})
+	}
+}
+
+func TestExamplesArePrometheusRuleFiles(t *testing.T) {
+	for _, name := range []string{"alerts/release.yml", "shop.rules.yml", "published.yml"} {
+		text, err := os.ReadFile(filepath.Join(examples, name))
+		require.NoError(t, err)
+		_, errs := rulefmt.Parse(text, false, model.UTF8Validation, promql, slog.New(slog.DiscardHandler))
+		require.Empty(t, errs)
+	}
+}
+
+func TestPublishedFile(t *testing.T) {
+	b, err := ReadBundle(filepath.Join(examples, "published.yml"))
+	require.NoError(t, err)
+	f, problems := Check(b)
+	require.Empty(t, problems.Errors())
+	require.NotNil(t, f)
+	require.Equal(t, Response{Do: Rollback, NoData: Hold, OnError: Hold, Blind: DefaultBlind}, f.Rules[0].Response)
+	require.Equal(t, []string{"HighErrorRate → rollback; blind for 2m: hold"}, f.Responses())
+	golden(t, "testdata/published.golden", rendered(t, problems, b))
+}
