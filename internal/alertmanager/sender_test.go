@@ -74,6 +74,12 @@ func (f *fake) take() []got {
 	return all
 }
 
+func (f *fake) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls
+}
+
 // running gives a sender that runs in the test's bubble with one Alertmanager behind each fake.
 func running(t *testing.T, fakes ...*fake) *Sender {
 	t.Helper()
@@ -258,7 +264,7 @@ func TestRetriesWithBackoffAndLosesNothing(t *testing.T) {
 		time.Sleep(500 * time.Millisecond)
 		j.tell(gatekeeper.Noted{Text: "news does not hurry a sick Alertmanager"})
 		synctest.Wait()
-		require.Equal(t, 1, f.calls)
+		require.Equal(t, 1, f.count())
 		time.Sleep(time.Minute - time.Second)
 		synctest.Wait()
 		all := f.take()
