@@ -90,14 +90,17 @@ func todo(r gatekeeper.Release) string {
 }
 
 // breached gives the alert about harm that by itself rolls nothing back, while it lasts: breaches
-// that no hold asks about, that nobody has muted, and whose rule is not healthy again.
+// that no hold asks about, that nobody has muted, and that are not well again.
 func breached(r gatekeeper.Release) []standing {
 	var left []gatekeeper.Breach
 	for _, name := range slices.Sorted(maps.Keys(r.Breaches)) {
 		b := r.Breaches[name]
 		_, muted := r.Muted[name]
 		asked := r.Hold != nil && slices.ContainsFunc(r.Hold.Breaches, func(h gatekeeper.Breach) bool { return h.Rule == name })
-		well := !b.External && r.Tracks[name].Verdict == gatekeeper.Healthy
+		well := r.Tracks[name].Verdict == gatekeeper.Healthy
+		if b.External {
+			well = !r.Alerts[name].Firing
+		}
 		if !muted && !asked && !well {
 			left = append(left, b)
 		}

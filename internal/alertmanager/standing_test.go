@@ -20,6 +20,10 @@ func TestWhatStands(t *testing.T) {
 	held := gatekeeper.Held{Reason: gatekeeper.HoldRoute, Breaches: []gatekeeper.Breach{breach}, Says: "held", Until: time.Now().Add(time.Hour)}
 	told := gatekeeper.Breached{Breaches: []gatekeeper.Breach{breach}, Why: "the route only notifies"}
 	healthy := gatekeeper.Judged{Track: gatekeeper.Track{Rule: "HighErrorRate", Verdict: gatekeeper.Healthy}}
+	external := gatekeeper.Breached{Breaches: []gatekeeper.Breach{{Rule: `Slow{a="b"}`, External: true}}}
+	update := func(firing bool) gatekeeper.Alerted {
+		return gatekeeper.Alerted{Alert: gatekeeper.Alert{Key: `Slow{a="b"}`, Name: "Slow", Firing: firing}}
+	}
 	end := func(o gatekeeper.Outcome) gatekeeper.Closed { return gatekeeper.Closed{Outcome: o, Why: "because"} }
 	for name, c := range map[string]struct {
 		facts []gatekeeper.Body
@@ -33,6 +37,8 @@ func TestWhatStands(t *testing.T) {
 		"held, superseded":   {[]gatekeeper.Body{held, end(gatekeeper.OutcomeSuperseded)}, nil},
 		"told":               {[]gatekeeper.Body{told}, []string{"GatekeeperReleaseBreached critical"}},
 		"told, then well":    {[]gatekeeper.Body{told, healthy}, nil},
+		"told by others":     {[]gatekeeper.Body{update(true), external}, []string{"GatekeeperReleaseBreached critical"}},
+		"told, and over":     {[]gatekeeper.Body{update(true), external, update(false)}, nil},
 		"told, then aborted": {[]gatekeeper.Body{told, end(gatekeeper.OutcomeAborted)}, nil},
 		"breached":           {[]gatekeeper.Body{told, end(gatekeeper.OutcomeBreached)}, []string{"GatekeeperReleaseBreached critical"}},
 		"inconclusive":       {[]gatekeeper.Body{end(gatekeeper.OutcomeInconclusive)}, []string{"GatekeeperReleaseInconclusive warning"}},
