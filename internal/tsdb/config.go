@@ -18,7 +18,7 @@ import (
 // Config says where the samples are kept, for how long, and whom to scrape.
 type Config struct {
 	// Path is the folder of the samples. One process at a time may use it.
-	Path string `yaml:"path" json:"path"`
+	Path string `yaml:"data_dir" json:"data_dir"`
 	// Retention is how long samples are kept; at least 2h, the span of a block. Default 15d.
 	Retention model.Duration `yaml:"retention,omitempty" json:"retention,omitempty"`
 	// RetentionSize bounds the disk space, such as 5GB (1024-based). The oldest samples go first,
@@ -92,7 +92,7 @@ func (c Config) Validate() error {
 	c = c.withDefaults()
 	switch {
 	case c.Path == "":
-		return invalid("name the folder of the samples", "path is missing")
+		return invalid("name the folder of the samples", "data_dir is missing")
 	case time.Duration(c.Retention) < 2*time.Hour:
 		return invalid("the default is 15d", "retention %s is shorter than 2h, the span of a block", c.Retention)
 	case c.RetentionSize < units.Mebibyte:

@@ -245,7 +245,7 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 	}
 	require.NoError(t, job(func(*Job) {}).Validate())
 	for says, c := range map[string]Config{
-		"path":           {},
+		"data_dir":       {},
 		"shorter than 2": {Path: "x", Retention: second},
 		"less than 1MB":  {Path: "x", RetentionSize: 1},
 		"query_timeout":  {Path: "x", QueryTimeout: -1},
