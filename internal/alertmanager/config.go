@@ -16,7 +16,7 @@ import (
 )
 
 // Config names the Alertmanagers. Each gets every alert by itself: list all members of a cluster,
-// as in Prometheus, and no load balancer before them.
+// as in Prometheus, and no load balancer before them. Without any, nobody is told.
 type Config struct {
 	Alertmanagers []httpclient.Config `yaml:"alertmanagers" json:"alertmanagers"`
 	// ExternalURL is where people reach Gatekeeper; alerts link to the release there. Without it
@@ -42,9 +42,6 @@ func (c Config) withDefaults() Config {
 // Validate says what is wrong with the settings, without touching a file or the network.
 func (c Config) Validate() error {
 	c = c.withDefaults()
-	if len(c.Alertmanagers) == 0 {
-		return invalid("name at least one, or leave the section away", "alertmanagers is empty")
-	}
 	if c.Resend < model.Duration(time.Second) || c.Timeout < model.Duration(time.Millisecond) {
 		return invalid("the defaults are 1m and 10s", "resend %s or timeout %s is too short", c.Resend, c.Timeout)
 	}

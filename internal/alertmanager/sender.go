@@ -71,6 +71,9 @@ func newSender(c Config, clients []*http.Client, log *slog.Logger, reg prometheu
 // release when Gatekeeper starts, for nothing of this is kept on disk. When more than 4096 alerts
 // stand the oldest is dropped, counted and logged.
 func (s *Sender) Tell(r gatekeeper.Release, f gatekeeper.Fact) {
+	if len(s.peers) == 0 {
+		return
+	}
 	if dropped := s.book.update(time.Now(), r, f); dropped > 0 {
 		s.dropped.Add(float64(dropped))
 		s.log.Error("too many alerts stand at once: the oldest were dropped and people are not told of them", "dropped", dropped)
@@ -91,5 +94,6 @@ func (s *Sender) Run(ctx context.Context) error {
 		all.Go(func() { p.run(ctx) })
 	}
 	all.Wait()
+	<-ctx.Done() // without Alertmanagers there is nothing else to wait for
 	return nil
 }

@@ -315,6 +315,15 @@ func (hanging) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, r.Context().Err()
 }
 
+func TestWithoutAlertmanagersNothingIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := running(t)
+		opened(t, s, "r1").hold()
+		synctest.Wait()
+		require.Empty(t, s.book.alerts)
+	})
+}
+
 func TestEndSendsWhatIsNew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{}

@@ -106,7 +106,6 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 	one := []httpclient.Config{{URL: "http://am"}}
 	require.NoError(t, Config{Alertmanagers: one, ExternalURL: "https://g.example/x/"}.Validate())
 	for says, c := range map[string]Config{
-		"empty":                 {},
 		"too short":             {Alertmanagers: one, Resend: 1},
 		"address of a website":  {Alertmanagers: one, ExternalURL: "gatekeeper"},
 		"alertmanager 1: url":   {Alertmanagers: []httpclient.Config{{}}},
