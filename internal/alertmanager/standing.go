@@ -79,14 +79,13 @@ func held(r gatekeeper.Release) []standing {
 // todo says what a person can do about a hold, and until when.
 func todo(r gatekeeper.Release) string {
 	until := r.Hold.Until.UTC().Format(time.RFC3339)
-	switch r.Hold.Reason {
-	case gatekeeper.HoldVeto:
+	if r.Hold.Reason == gatekeeper.HoldVeto {
 		return fmt.Sprintf("It is rolled back at %s. To stop that: gatekeeper release veto %s", until, r.ID)
-	case gatekeeper.HoldPerson:
-		return fmt.Sprintf("Somebody holds it, until %s. To go on: gatekeeper release resume %s", until, r.ID)
-	default:
-		return fmt.Sprintf("Decide until %s: gatekeeper release approve %s (rolls back) or gatekeeper release veto %s (goes on)", until, r.ID, r.ID)
 	}
+	if r.Hold.Reason == gatekeeper.HoldPerson {
+		return fmt.Sprintf("Somebody holds it, until %s. To go on: gatekeeper release resume %s", until, r.ID)
+	}
+	return fmt.Sprintf("Decide until %s: gatekeeper release approve %s (rolls back) or gatekeeper release veto %s (goes on)", until, r.ID, r.ID)
 }
 
 // breached gives the alert about harm that by itself rolls nothing back, while it lasts: breaches
