@@ -193,7 +193,7 @@ func TestApplyOutcomes(t *testing.T) {
 func TestDeadlineEndsTheWholeGroup(t *testing.T) {
 	x := newTool(t)
 	x.put("mode", "hang")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	_, err := apply(ctx, x)
 	require.ErrorIs(t, err, context.DeadlineExceeded)

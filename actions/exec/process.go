@@ -16,7 +16,7 @@ const (
 	maxOutput = 64 << 10        // bytes kept of each output; the rest is read and dropped
 	maxLine   = 300             // bytes of a line shown to people
 	maxSecret = 64 << 10        // bytes of a file in env_files
-	grace     = 2 * time.Second // from SIGTERM to SIGKILL, less when the deadline is near
+	grace     = 2 * time.Second // for ending a program: half of it from SIGTERM to SIGKILL; less near the deadline
 )
 
 // ended is how a program ended.
@@ -51,7 +51,7 @@ func (c connection) run(ctx context.Context, argv []string, stdin []byte) (ended
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &stdout, &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
-	cmd.WaitDelay = max(patience, time.Millisecond) // 0 would be for ever
+	cmd.WaitDelay = max(patience/2, time.Millisecond) // the other half is for ending what is left; 0 would be for ever
 	if err := cmd.Start(); err != nil {
 		return ended{}, fmt.Errorf("%w: %w", errNotStarted, err)
 	}
