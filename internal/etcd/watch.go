@@ -67,39 +67,45 @@ func (j *Journal) follow(ctx context.Context, after int64, give func(gatekeeper.
 
 // pump puts commits into queue until ctx ends, the store fails or the queue is full; it tells why.
 func (j *Journal) pump(ctx context.Context, after int64, queue chan<- []gatekeeper.Change) error {
-	var failed <-chan struct{}
-	if j.server != nil {
-		failed = j.server.failed
+	if j.server != nil { // a broken store may not even answer that it watches
+		if err := j.server.broken(); err != nil {
+			return err
+		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		go func() {
+			select {
+			case <-j.server.failed:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
 	}
 	watch := j.client.Watch(ctx, factsRoot, clientv3.WithPrefix(), clientv3.WithRev(after+1), clientv3.WithFilterDelete())
-	for {
-		select {
-		case <-failed:
-			return j.server.broken()
-		case resp, ok := <-watch:
-			switch {
-			case resp.CompactRevision != 0:
-				return fmt.Errorf("changes after revision %d: %w", after, gatekeeper.ErrGone)
-			case resp.Err() != nil:
-				return unavailable("watching the journal", resp.Err())
-			case !ok && ctx.Err() != nil:
-				return ctx.Err()
-			case !ok:
-				return unavailable("watching the journal", errors.New("the watch ended"))
+	for resp := range watch {
+		switch {
+		case resp.CompactRevision != 0:
+			return fmt.Errorf("changes after revision %d: %w", after, gatekeeper.ErrGone)
+		case resp.Err() != nil:
+			return unavailable("watching the journal", resp.Err())
+		}
+		for _, ev := range resp.Events {
+			changes, err := changesOf(ev)
+			if err != nil {
+				return err
 			}
-			for _, ev := range resp.Events {
-				changes, err := changesOf(ev)
-				if err != nil {
-					return err
-				}
-				select {
-				case queue <- changes:
-				default:
-					return fmt.Errorf("the reader is more than %d commits behind: %w", Backlog, gatekeeper.ErrGone)
-				}
+			select {
+			case queue <- changes:
+			default:
+				return fmt.Errorf("the reader is more than %d commits behind: %w", Backlog, gatekeeper.ErrGone)
 			}
 		}
 	}
+	if j.server != nil && j.server.broken() != nil {
+		return j.server.broken()
+	}
+	return unavailable("watching the journal", errors.New("the watch ended"))
 }
 
 func changesOf(ev *clientv3.Event) ([]gatekeeper.Change, error) {
