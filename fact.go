@@ -138,6 +138,11 @@ type Held struct {
 	Until    time.Time  `json:"until"`           // the deadline; for a veto the instant of the decision
 }
 
+// About says whether the hold is for a breach of that rule.
+func (h Held) About(rule string) bool {
+	return slices.ContainsFunc(h.Breaches, func(b Breach) bool { return b.Rule == rule })
+}
+
 // Resumed ends a hold without a decision.
 type Resumed struct {
 	Why string `json:"why"`

@@ -68,6 +68,7 @@ type Release struct {
 	Muted       map[string]string  `json:"muted,omitempty"`        // rules a person vetoed, and why
 	Alerts      map[string]Alert   `json:"alerts,omitempty"`       // external alerts by key
 	Breaches    map[string]Breach  `json:"breaches,omitempty"`     // that stood or stand and rolled nothing back
+	Due         bool               `json:"due,omitempty"`          // a breach called for a rollback and nothing was rolled back
 	Hold        *Held              `json:"hold,omitempty"`         // while held
 	HeldAt      time.Time          `json:"held_at,omitzero"`       // while held
 	Decision    *Decided           `json:"decision,omitempty"`     // once, never changed
@@ -272,6 +273,7 @@ func (b Breached) apply(r *Release, _ Fact) error {
 	for _, one := range b.Breaches {
 		set(&r.Breaches, one.Rule, one)
 	}
+	r.Due = r.Due || b.Would
 	return nil
 }
 

@@ -1,0 +1,251 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/rules"
+)
+
+// Engine runs releases. Its methods may be called concurrently, from [Engine.Run]'s start to its end.
+type Engine struct {
+	cfg        Config
+	log        *slog.Logger
+	metrics    *metrics
+	freezes    []freeze
+	killSwitch *killSwitch
+	history    *history
+
+	ctx   context.Context // of Run
+	wg    sync.WaitGroup
+	opens sync.Mutex // opens are taken one by one, so that a service has one open release
+
+	mu     sync.Mutex
+	runs   map[string]*run // the open releases
+	ready  bool
+	broken error // the journal was lost: nothing is decided any more
+}
+
+// New checks the configuration. It starts nothing.
+func New(cfg Config) (*Engine, error) {
+	cfg = cfg.withDefaults()
+	if cfg.Journal == nil || cfg.Actions == nil {
+		return nil, errors.New("engine: needs a journal and a registry of actions")
+	}
+	if _, ok := cfg.Backends[cfg.DefaultBackend]; !ok {
+		return nil, gatekeeper.Errorf(gatekeeper.CodeInvalid, "name one of the configured backends as default_backend",
+			"there is no metric backend %q: health files that name none could not be judged", cfg.DefaultBackend)
+	}
+	freezes, err := parseFreezes(cfg.Freezes)
+	if err != nil {
+		return nil, err
+	}
+	return &Engine{
+		cfg:        cfg,
+		log:        cfg.Log,
+		metrics:    newMetrics(cfg.Registerer),
+		freezes:    freezes,
+		killSwitch: newKillSwitch(cfg.KillSwitchFile),
+		history:    newHistory(),
+		runs:       map[string]*run{},
+	}, nil
+}
+
+// Run takes up every open release where its facts end and runs until ctx ends. Releases stay open
+// then; the next Run takes them up again.
+func (e *Engine) Run(ctx context.Context) error {
+	e.ctx = ctx
+	if err := errors.Join(e.readHistory(ctx), e.recover(ctx)); err != nil {
+		return fmt.Errorf("taking up the open releases: %w", err)
+	}
+	e.mu.Lock()
+	e.ready = true
+	e.mu.Unlock()
+	e.killSwitch.watch(ctx, func() { e.each((*run).poke) })
+	<-ctx.Done()
+	e.mu.Lock()
+	e.ready = false
+	e.mu.Unlock()
+	e.wg.Wait()
+	return nil
+}
+
+// Ready says whether releases are run: nil, or why not.
+func (e *Engine) Ready() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.broken != nil:
+		return gatekeeper.Errorf(gatekeeper.CodeUnavailable, "see the log; releases stay as they are until the journal can be written",
+			"the journal can't be written, so nothing is decided: %w", e.broken)
+	case !e.ready:
+		return gatekeeper.Errorf(gatekeeper.CodeUnavailable, "try again in a moment", "the open releases are being taken up")
+	}
+	return nil
+}
+
+func (e *Engine) recover(ctx context.Context) error {
+	ids, err := e.cfg.Journal.List(ctx, gatekeeper.Listing{Open: true, Limit: 1000})
+	for err == nil && len(ids) > 0 {
+		for _, id := range ids {
+			if err := e.takeUp(ctx, id); err != nil {
+				return err
+			}
+		}
+		ids, err = e.cfg.Journal.List(ctx, gatekeeper.Listing{Open: true, Limit: 1000, After: ids[len(ids)-1]})
+	}
+	return err
+}
+
+func (e *Engine) takeUp(ctx context.Context, id string) error {
+	r, err := e.Release(ctx, id)
+	if err != nil {
+		return err
+	}
+	u, err := e.newRun(ctx, r)
+	if err != nil {
+		return err
+	}
+	if r.Hold != nil && e.cfg.Tell != nil {
+		e.cfg.Tell(r, gatekeeper.Fact{Seq: r.Seq, At: r.HeldAt, Body: *r.Hold})
+	}
+	e.log.Info("release taken up again", "release", id, "service", r.Service, "version", r.Version, "state", r.State)
+	e.start(u)
+	return nil
+}
+
+func (e *Engine) start(u *run) {
+	e.mu.Lock()
+	e.runs[u.id] = u
+	e.metrics.open.Set(float64(len(e.runs)))
+	e.mu.Unlock()
+	e.wg.Go(func() {
+		u.loop(e.ctx)
+		e.mu.Lock()
+		delete(e.runs, u.id)
+		e.metrics.open.Set(float64(len(e.runs)))
+		e.mu.Unlock()
+	})
+}
+
+// each calls f with every open release's run.
+func (e *Engine) each(f func(*run)) {
+	for _, u := range e.open() {
+		f(u)
+	}
+}
+
+func (e *Engine) open() []*run {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	open := make([]*run, 0, len(e.runs))
+	for _, u := range e.runs {
+		open = append(open, u)
+	}
+	return open
+}
+
+func (e *Engine) find(id string) (*run, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	u, ok := e.runs[id]
+	return u, ok
+}
+
+// journalState remembers whether the journal took the last write.
+func (e *Engine) journalState(err error) {
+	if err != nil && (errors.Is(err, gatekeeper.ErrConflict) || errors.Is(err, context.Canceled)) {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if errors.Is(e.broken, gatekeeper.ErrFenced) {
+		return
+	}
+	e.broken = err
+}
+
+// Release gives a release as its facts make it, or an error with [gatekeeper.CodeNotFound].
+func (e *Engine) Release(ctx context.Context, id string) (gatekeeper.Release, error) {
+	facts, err := e.Facts(ctx, id)
+	if err != nil {
+		return gatekeeper.Release{}, err
+	}
+	return gatekeeper.Replay(id, facts)
+}
+
+// Facts gives a release's facts in order.
+func (e *Engine) Facts(ctx context.Context, id string) ([]gatekeeper.Fact, error) {
+	facts, err := e.cfg.Journal.Facts(ctx, id)
+	if errors.Is(err, gatekeeper.ErrNotFound) {
+		return nil, &gatekeeper.Error{Code: gatekeeper.CodeNotFound, Message: fmt.Sprintf("there is no release %q", id),
+			Hint: "list them with: gatekeeper release list", Err: err}
+	}
+	return facts, err
+}
+
+// List gives releases, newest first.
+func (e *Engine) List(ctx context.Context, q gatekeeper.Listing) ([]gatekeeper.Release, error) {
+	ids, err := e.cfg.Journal.List(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	releases := make([]gatekeeper.Release, 0, len(ids))
+	for _, id := range ids {
+		r, err := e.Release(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		releases = append(releases, r)
+	}
+	return releases, nil
+}
+
+// Watch gives every change of the journal after a revision, as it happens; see [gatekeeper.Journal].
+func (e *Engine) Watch(ctx context.Context, after int64) iter.Seq2[gatekeeper.Change, error] {
+	return e.cfg.Journal.Watch(ctx, after)
+}
+
+// KillSwitch gives the switch's state.
+func (e *Engine) KillSwitch() KillSwitch { return e.killSwitch.state() }
+
+// SetKillSwitch turns the switch that holds every rollback on or off. While it is on, breaches are
+// held and people told; what was decided before is carried on.
+func (e *Engine) SetKillSwitch(_ context.Context, on bool, by By) (KillSwitch, error) {
+	state, err := e.killSwitch.set(on, by, time.Now())
+	e.log.Warn("kill switch", "on", state.On, "actor", by.Actor, "why", by.Why)
+	e.each((*run).poke)
+	return state, err
+}
+
+func (c Config) withDefaults() Config {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	def(&c.QueryTimeout, 10*time.Second)
+	def(&c.ActionTimeout, 30*time.Second)
+	if c.MaxBundle <= 0 {
+		c.MaxBundle = 1 << 20
+	}
+	if c.Phase == nil {
+		c.Phase = hashPhase
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.HealthFiles == nil {
+		c.HealthFiles = func(name string) (rules.Bundle, error) {
+			return rules.Bundle{}, gatekeeper.Errorf(gatekeeper.CodeNotFound, "send the health file with the request, or set health_files in the daemon's configuration",
+				"health file %q was named, but the operator configured no folder of health files", name)
+		}
+	}
+	return c
+}

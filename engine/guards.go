@@ -1,0 +1,212 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/rules"
+)
+
+// A guard stands between a breach and a decision. It says why the release must be held, or "".
+type guard struct {
+	reason HoldReason
+	check  func(u *run, now time.Time, act []harm) (says string)
+}
+
+// HoldReason is the domain's.
+type HoldReason = gatekeeper.HoldReason
+
+// guards in their order; the veto countdown comes last, once nothing else holds.
+var guards = []guard{
+	{gatekeeper.HoldKillSwitch, (*run).guardKillSwitch},
+	{gatekeeper.HoldTarget, (*run).guardTarget},
+	{gatekeeper.HoldFreeze, (*run).guardFreeze},
+	{gatekeeper.HoldIrreversible, (*run).guardIrreversible},
+	{gatekeeper.HoldCoolDown, (*run).guardCoolDown},
+	{gatekeeper.HoldRoute, (*run).guardRoute},
+}
+
+// passGuards leads standing harm to a hold or to the decision. It reports that the release moved,
+// or waits for the target check.
+func (u *run) passGuards(now time.Time, act []harm) (moved bool, err error) {
+	if len(u.r.Rungs) > 0 && u.check == nil {
+		u.checkTargets()
+		return true, nil
+	}
+	for _, g := range guards {
+		if says := g.check(u, now, act); says != "" {
+			return true, u.holdFor(g.reason, act, says, now.Add(time.Duration(u.r.HoldFor)))
+		}
+	}
+	if veto := countdown(act); veto > 0 && !u.vetoOver(now) {
+		return true, u.holdFor(gatekeeper.HoldVeto, act,
+			fmt.Sprintf("%s; rolling back in %s unless somebody vetoes", says(act), veto), now.Add(veto))
+	}
+	cause := gatekeeper.CauseBreach
+	if !slices.ContainsFunc(act, func(h harm) bool { return !h.blind }) {
+		cause = gatekeeper.CauseBlind
+	}
+	return true, u.decide(cause, "", breaches(act), says(act))
+}
+
+// holdFor holds the release, unless it is held for that already; breaches that it is held for
+// stay named.
+func (u *run) holdFor(reason HoldReason, act []harm, says string, until time.Time) error {
+	u.check = nil
+	all := breaches(act)
+	if h := u.r.Hold; h != nil {
+		for _, old := range h.Breaches {
+			if !slices.ContainsFunc(all, func(b gatekeeper.Breach) bool { return b.Rule == old.Rule }) {
+				all = append(all, old)
+			}
+		}
+		if h.Reason == reason {
+			until = h.Until
+		}
+	}
+	return u.record(gatekeeper.Held{Reason: reason, Breaches: all, Says: says, Until: until.UTC()})
+}
+
+// decide records the decision: once per release, with what led to it.
+func (u *run) decide(cause gatekeeper.Cause, actor string, list []gatekeeper.Breach, says string) error {
+	u.check = nil
+	return u.recordBy(actor, time.Now(), gatekeeper.Decided{Cause: cause, Breaches: list, Says: says})
+}
+
+func breaches(act []harm) []gatekeeper.Breach {
+	list := make([]gatekeeper.Breach, len(act))
+	for i, h := range act {
+		list[i] = h.Breach
+	}
+	return list
+}
+
+func says(act []harm) string {
+	list := make([]string, len(act))
+	for i, h := range act {
+		list[i] = h.Says
+	}
+	return strings.Join(list, "; ")
+}
+
+// countdown gives how long people may still cancel: the shortest of the routes that roll back.
+func countdown(act []harm) time.Duration {
+	veto := time.Duration(-1)
+	for _, h := range act {
+		if (h.response.Do == rules.Rollback || h.blind) && (veto < 0 || h.response.Veto < veto) {
+			veto = h.response.Veto
+		}
+	}
+	return veto
+}
+
+// vetoOver says whether the release is held for the countdown and it has run out.
+func (u *run) vetoOver(now time.Time) bool {
+	h := u.r.Hold
+	return h != nil && h.Reason == gatekeeper.HoldVeto && !now.Before(h.Until)
+}
+
+func (u *run) guardKillSwitch(time.Time, []harm) string {
+	s := u.e.killSwitch.state()
+	if !s.On {
+		return ""
+	}
+	by := s.Why
+	if s.Actor != "" {
+		by = fmt.Sprintf("by %s: %s", s.Actor, s.Why)
+	}
+	return fmt.Sprintf("the kill switch is on (%s); it goes on by itself when the switch is turned off: gatekeeper kill-switch off", by)
+}
+
+func (u *run) guardFreeze(now time.Time, _ []harm) string {
+	f, until, ok := u.e.frozen(u.r.Service, now, true)
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf("freeze %q holds rollbacks until %s; approve, or veto", f.Name, until.UTC().Format(time.RFC3339))
+}
+
+func (u *run) guardIrreversible(time.Time, []harm) string {
+	if u.r.Mark == "" {
+		return ""
+	}
+	return fmt.Sprintf("the release was marked irreversible (%s): going back may do harm; approve, or veto", u.r.Mark)
+}
+
+// guardCoolDown holds what could be the tail of the harm that the last rollback ended: a rule not
+// bound to the version sees it for as long as it looks back. The operator can ask for longer.
+func (u *run) guardCoolDown(now time.Time, act []harm) string {
+	last, ok := u.e.lastRollback(u.r.Service, u.r.Environment)
+	if !ok {
+		return ""
+	}
+	cool := u.e.cfg.CoolDown
+	for _, h := range act {
+		cool = max(cool, h.lookback)
+	}
+	until := last.Add(cool)
+	if !now.Before(until) {
+		return ""
+	}
+	return fmt.Sprintf("the service was rolled back at %s, and what is seen may be left from then; cool-down until %s; approve, or veto",
+		last.UTC().Format(time.TimeOnly), until.UTC().Format(time.TimeOnly))
+}
+
+// guardRoute holds when no route of the breaches rolls back by itself.
+func (u *run) guardRoute(_ time.Time, act []harm) string {
+	if slices.ContainsFunc(act, func(h harm) bool { return h.response.Do == rules.Rollback || h.blind }) {
+		return ""
+	}
+	if len(u.r.Rungs) == 0 {
+		return says(act) + "; its route holds, and there is no rollback plan; mend it, or veto"
+	}
+	return says(act) + "; its route asks a person: approve the rollback, or veto"
+}
+
+// targetCheck is what the rungs looked like when a breach was considered.
+type targetCheck struct{ live []gatekeeper.Live }
+
+func (u *run) checkTargets() {
+	live := make([]gatekeeper.Live, len(u.r.Rungs))
+	u.job("targets", observeLimit, func(ctx context.Context) { u.observeAll(ctx, live) }, func() {
+		u.check = &targetCheck{live}
+	})
+}
+
+// guardTarget compares what is live at each rung with what was pinned and what was released.
+func (u *run) guardTarget(time.Time, []harm) string {
+	if u.check == nil {
+		return ""
+	}
+	usable, there := 0, 0
+	var changed []string
+	for i, rung := range u.r.Rungs {
+		if !rung.Usable() {
+			continue
+		}
+		usable++
+		live := u.check.live[i]
+		switch {
+		case live.Position == gatekeeper.AtTarget:
+			there++
+		case rung.Target.Kind != gatekeeper.Restore || rung.ChangedByOther == rules.Rollback || live.Position == gatekeeper.Unknown:
+		case rung.Released == nil || rung.Released.Print == "" || live.Print != rung.Released.Print:
+			released := "not known"
+			if rung.Released != nil {
+				released = rung.Released.Says
+			}
+			changed = append(changed, fmt.Sprintf("%s: now %s; released was %s; would return to %s", rung.Action, live.Says, released, rung.Target.Says))
+		}
+	}
+	switch {
+	case usable > 0 && there == usable:
+		return "there is nothing to roll back: every target is where the plan would bring it; either nothing was deployed, or the release was opened too late; look for another cause, then veto"
+	case len(changed) > 0:
+		return "somebody changed the target meanwhile: " + strings.Join(changed, "; ") + "; approve to roll back all the same, or veto"
+	}
+	return ""
+}

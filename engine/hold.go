@@ -1,0 +1,123 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+)
+
+// hold waits for a person, for the end of the reason, or for the deadline. The rules go on being
+// judged: harm that the hold is not about still leads to a decision, unless a person asked to stop.
+func (u *run) hold(now time.Time) error {
+	if err := u.judge(now); err != nil {
+		return err
+	}
+	h := *u.r.Hold
+	if why := u.reasonGone(now, h); why != "" {
+		u.check = nil
+		return u.record(gatekeeper.Resumed{Why: why})
+	}
+	if h.Reason != gatekeeper.HoldPerson {
+		if moved, err := u.considerHarm(now, u.unheld(now, h)); moved || err != nil {
+			return err
+		}
+	}
+	if now.Before(h.Until) {
+		u.wake(h.Until)
+		return nil
+	}
+	return u.endHold(now, h)
+}
+
+// unheld gives the standing harm that the hold is not about.
+func (u *run) unheld(now time.Time, h gatekeeper.Held) []harm {
+	return slices.DeleteFunc(u.standing(), func(one harm) bool { return h.About(one.Rule) })
+}
+
+// reasonGone says why the hold has no reason any more; "" while it has.
+func (u *run) reasonGone(now time.Time, h gatekeeper.Held) string {
+	switch h.Reason {
+	case gatekeeper.HoldPerson, gatekeeper.HoldInconclusive:
+		return ""
+	case gatekeeper.HoldBlind:
+		if still, _ := u.blindRules(now); len(still) == 0 {
+			return "there is data again"
+		}
+		return ""
+	case gatekeeper.HoldKillSwitch:
+		if !u.e.killSwitch.state().On {
+			return "the kill switch is off"
+		}
+	case gatekeeper.HoldFreeze:
+		_, until, frozen := u.e.frozen(u.r.Service, now, true)
+		if !frozen {
+			return "the freeze is over"
+		}
+		u.wake(until)
+	case gatekeeper.HoldCoolDown:
+		held := slices.DeleteFunc(u.standing(), func(one harm) bool { return !h.About(one.Rule) })
+		if len(held) > 0 && u.guardCoolDown(now, held) == "" {
+			return "the cool-down is over"
+		}
+	case gatekeeper.HoldTarget, gatekeeper.HoldIrreversible, gatekeeper.HoldRoute, gatekeeper.HoldVeto:
+	}
+	if len(h.Breaches) == 0 {
+		return ""
+	}
+	for _, b := range h.Breaches {
+		if !u.recovered(b) {
+			return ""
+		}
+	}
+	return fmt.Sprintf("%s is healthy again", ruleNames(h.Breaches))
+}
+
+// recovered says whether what breached has been well for as long as it takes to breach.
+func (u *run) recovered(b gatekeeper.Breach) bool {
+	if b.External {
+		return !u.r.Alerts[b.Rule].Firing
+	}
+	for _, w := range u.watches {
+		if w.rule.Name == b.Rule {
+			t := w.track()
+			return !t.HealthySince.IsZero() && t.LastSlot.Sub(t.HealthySince) >= w.rule.For
+		}
+	}
+	return false
+}
+
+// endHold says what follows when nobody answered until the deadline.
+func (u *run) endHold(now time.Time, h gatekeeper.Held) error {
+	if h.Reason == gatekeeper.HoldVeto {
+		return u.endVeto(now, h)
+	}
+	out, why := gatekeeper.OutcomeInconclusive, fmt.Sprintf("held (%s) and nobody decided until the deadline", h.Reason)
+	if len(h.Breaches) > 0 || u.r.Due {
+		out, why = gatekeeper.OutcomeBreached, fmt.Sprintf("%s stood, held (%s), and nobody approved the rollback until the deadline", ruleNames(h.Breaches), h.Reason)
+	}
+	return u.record(gatekeeper.Closed{Outcome: out, Why: why})
+}
+
+// endVeto decides when the countdown is over and the harm still there; the other guards are asked
+// once more, for they may have come up meanwhile.
+func (u *run) endVeto(now time.Time, h gatekeeper.Held) error {
+	standing := slices.DeleteFunc(u.standing(), func(one harm) bool { return !h.About(one.Rule) })
+	if len(standing) == 0 {
+		return u.record(gatekeeper.Resumed{Why: ruleNames(h.Breaches) + " was no longer unhealthy when the countdown ended"})
+	}
+	_, err := u.passGuards(now, standing)
+	return err
+}
+
+func ruleNames(list []gatekeeper.Breach) string {
+	if len(list) == 0 {
+		return "a breach"
+	}
+	names := list[0].Rule
+	for _, b := range list[1:] {
+		names += ", " + b.Rule
+	}
+	return names
+}

@@ -1,0 +1,375 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"regexp"
+	"time"
+	"unicode"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/rules"
+)
+
+const (
+	maxName   = 200 // bytes of a service, environment, version or label value
+	maxLabels = 30
+)
+
+var (
+	idForm    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
+	labelForm = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]{0,99}$`)
+)
+
+// Open opens a release and returns when it is prepared: what the rungs return to is pinned, so
+// the pipeline can deploy. The same id, or the same version of a service and environment again,
+// attaches to what is open. Another version supersedes what has not been decided; while a rollback
+// is under way it is refused with [gatekeeper.CodeConflict].
+func (e *Engine) Open(ctx context.Context, req OpenRequest) (gatekeeper.Release, error) {
+	if err := e.Ready(); err != nil {
+		return gatekeeper.Release{}, err
+	}
+	file, content, err := e.load(&req)
+	if err != nil {
+		return gatekeeper.Release{}, err
+	}
+	u, err := e.admit(ctx, req, file, content)
+	if err != nil {
+		return gatekeeper.Release{}, err
+	}
+	r, err := e.prepared(ctx, u)
+	if err != nil || r.State != gatekeeper.Waiting || !req.Deployed {
+		return r, err
+	}
+	return e.Deployed(ctx, r.ID, By{Actor: req.Actor})
+}
+
+// load reads the request's health file and puts the file's values where the request has none.
+func (e *Engine) load(req *OpenRequest) (*rules.File, []byte, error) {
+	if req.Bundle == nil {
+		if req.HealthFile == "" {
+			return nil, nil, invalid("send a health file, or name one in the operator's folder", "the request has no health file: without rules a release can't be judged")
+		}
+		bundle, err := e.cfg.HealthFiles(req.HealthFile)
+		if err != nil {
+			return nil, nil, err
+		}
+		req.Bundle = &bundle
+	}
+	content := req.Bundle.Encode()
+	if len(content) > e.cfg.MaxBundle {
+		return nil, nil, invalid("split it, or leave out what the release does not need", "the health file with its rule files has %d bytes, the limit is %d", len(content), e.cfg.MaxBundle)
+	}
+	file, err := rules.Load(*req.Bundle)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := fill(&req.Service, file.Service, "service"); err != nil {
+		return nil, nil, err
+	}
+	if err := fill(&req.Environment, file.Environment, "environment"); err != nil {
+		return nil, nil, err
+	}
+	if req.Environment == "" {
+		req.Environment = "default"
+	}
+	return file, content, req.check()
+}
+
+func fill(value *string, file, what string) error {
+	switch {
+	case *value == "":
+		*value = file
+	case file != "" && file != *value:
+		return invalid("use the health file of that "+what, "the release is of %s %q, but its health file is for %q", what, *value, file)
+	}
+	return nil
+}
+
+func invalid(hint, format string, args ...any) error {
+	return gatekeeper.Errorf(gatekeeper.CodeInvalid, hint, format, args...)
+}
+
+func (req *OpenRequest) check() error {
+	named := map[string]string{"service": req.Service, "version": req.Version}
+	for _, what := range []string{"service", "version"} {
+		if named[what] == "" {
+			return invalid("name it in the request"+map[string]string{"service": " or in the health file"}[what], "the release has no %s", what)
+		}
+	}
+	named["environment"], named["previous version"] = req.Environment, req.PreviousVersion
+	for name, value := range req.Labels {
+		if !labelForm.MatchString(name) {
+			return invalid("use letters, digits and _", "the label name %q is not one", name)
+		}
+		named["label "+name] = value
+	}
+	if len(req.Labels) > maxLabels {
+		return invalid("send fewer", "%d labels, at most %d are taken", len(req.Labels), maxLabels)
+	}
+	for what, value := range named {
+		if len(value) > maxName {
+			return invalid("shorten it", "the %s has %d bytes, at most %d are taken", what, len(value), maxName)
+		}
+		for _, c := range value {
+			if unicode.IsControl(c) || c == unicode.ReplacementChar {
+				return invalid("remove it", "the %s holds a control character", what)
+			}
+		}
+	}
+	if req.ID != "" && !idForm.MatchString(req.ID) {
+		return invalid("use letters, digits, '.', '_' and '-', at most 100", "the id %q can't be used", req.ID)
+	}
+	if req.Window < 0 || req.Window > 7*24*time.Hour {
+		return invalid("choose a window of up to 7 days", "a window of %s", req.Window)
+	}
+	if req.Version == req.PreviousVersion {
+		return invalid("name the version that runs now as previous_version, or leave it out", "version and previous version are both %q", req.Version)
+	}
+	return nil
+}
+
+// admit decides under one lock which release the request is about: one that is open already, or a
+// new one, whose Opened it makes durable.
+func (e *Engine) admit(ctx context.Context, req OpenRequest, file *rules.File, content []byte) (*run, error) {
+	e.opens.Lock()
+	defer e.opens.Unlock()
+	hash := req.hash()
+	if req.ID != "" {
+		if u, err := e.sameID(ctx, req.ID, hash); u != nil || err != nil {
+			return u, err
+		}
+	}
+	old := e.openOf(req.Service, req.Environment)
+	if old != nil && old.subject.Version == req.Version {
+		return old, nil
+	}
+	now := time.Now()
+	if f, until, ok := e.frozen(req.Service, now, false); ok {
+		return nil, gatekeeper.Errorf(gatekeeper.CodeRefused, "wait, or ask the operator to lift it", "freeze %q: no release of %s may be opened until %s", f.Name, req.Service, until.UTC().Format(time.RFC3339))
+	}
+	opened, err := e.opened(req, file, old)
+	if err != nil {
+		return nil, err
+	}
+	if opened.File, err = e.cfg.Journal.PutFile(ctx, content); err != nil {
+		return nil, unavailable(err)
+	}
+	opened.Request = hash
+	id := req.ID
+	if id == "" {
+		id = rand.Text()
+	}
+	return e.begin(ctx, id, req.Actor, file, opened, old)
+}
+
+func unavailable(err error) error {
+	return &gatekeeper.Error{Code: gatekeeper.CodeUnavailable, Message: "the release is not open: the journal can't be written: " + err.Error(), Hint: "send the request again; it is safe with the same id", Err: err}
+}
+
+func (e *Engine) sameID(ctx context.Context, id, hash string) (*run, error) {
+	r, err := e.Release(ctx, id)
+	if gatekeeper.CodeOf(err) == gatekeeper.CodeNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	if r.Request != hash {
+		return nil, gatekeeper.Errorf(gatekeeper.CodeConflict, "use another id for another request", "release %q was opened by a different request", id)
+	}
+	if u, ok := e.find(id); ok {
+		return u, nil
+	}
+	return e.runEnded(r), nil
+}
+
+// runEnded stands for a release that is closed.
+func (e *Engine) runEnded(r gatekeeper.Release) *run {
+	u := &run{e: e, id: r.ID, r: r, done: make(chan struct{})}
+	close(u.done)
+	return u
+}
+
+func (e *Engine) openOf(service, environment string) *run {
+	for _, u := range e.open() {
+		if u.subject.Service == service && u.subject.Environment == environment {
+			return u
+		}
+	}
+	return nil
+}
+
+// hash is of everything that the client asked for but the id.
+func (req OpenRequest) hash() string {
+	req.ID, req.Actor = "", ""
+	data, err := json.Marshal(req)
+	if err != nil {
+		panic(err) // strings, maps of strings and numbers
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// opened pins everything the release is made of, and proves that it can be bound and its plan opened.
+func (e *Engine) opened(req OpenRequest, file *rules.File, old *run) (gatekeeper.Opened, error) {
+	o := gatekeeper.Opened{
+		Service: req.Service, Environment: req.Environment, Version: req.Version, PreviousVersion: req.PreviousVersion,
+		Labels: maps.Clone(req.Labels), Purpose: gatekeeper.PurposeDeploy,
+		WatchOnly: req.WatchOnly, DryRun: req.DryRun || file.DryRun || e.dryRun(req.Service),
+		Window: gatekeeper.Duration(file.Window), StartWithin: gatekeeper.Duration(file.StartWithin), HoldFor: gatekeeper.Duration(file.HoldFor),
+		AfterDeploy: req.AfterDeploy,
+	}
+	if req.Window > 0 {
+		o.Window = gatekeeper.Duration(req.Window)
+	}
+	if old != nil {
+		o.Supersedes = old.id
+	}
+	if o.PreviousVersion == "" {
+		o.PreviousVersion = e.previousVersion(req, old)
+	}
+	plan := file.Rollback
+	if req.Plan != "" {
+		named, ok := e.cfg.Plans[req.Plan]
+		if !ok {
+			return o, invalid("name one of the plans in the daemon's configuration", "there is no rollback plan %q", req.Plan)
+		}
+		if len(plan) > 0 {
+			return o, invalid("leave one of them out", "the request names the plan %q, and the health file has one of its own", req.Plan)
+		}
+		plan = named
+	}
+	if len(plan) == 0 && !req.WatchOnly {
+		return o, invalid("add a rollback section, name a plan of the operator's (--plan), or ask only to watch (--watch-only)", "the release has no rollback plan: nothing could be rolled back")
+	}
+	for i, spec := range plan {
+		rung := gatekeeper.Rung{Action: spec.Action, Connection: spec.Connection, Settings: spec.With, ReturnTo: spec.ReturnTo,
+			RecoverWithin: gatekeeper.Duration(spec.RecoverWithin), ChangedByOther: spec.ChangedByOther}
+		_, safety, err := e.openRung(gatekeeper.Release{Opened: o}, rung)
+		if err != nil {
+			return o, &gatekeeper.Error{Code: gatekeeper.CodeOf(err), Message: fmt.Sprintf("rung %d of the rollback plan (%s): %s", i+1, spec.Action, err), Hint: gatekeeper.HintOf(err), Err: err}
+		}
+		rung.Safety = safety
+		o.Rungs = append(o.Rungs, rung)
+	}
+	_, err := file.Bind(vars(o, o.Version))
+	if err == nil {
+		_, err = e.backend(file)
+	}
+	return o, err
+}
+
+func (e *Engine) dryRun(service string) bool {
+	if e.cfg.DryRun {
+		return true
+	}
+	for _, s := range e.cfg.DryRunServices {
+		if s == service {
+			return true
+		}
+	}
+	return false
+}
+
+// previousVersion is what the superseded release would have returned to, for it never passed, or
+// else what passed last.
+func (e *Engine) previousVersion(req OpenRequest, old *run) string {
+	if old != nil {
+		return old.previous
+	}
+	if last := e.history.passed(req.Service, req.Environment); last != req.Version {
+		return last
+	}
+	return ""
+}
+
+// begin makes the release durable and runs it; a superseded one is closed in the same commit.
+func (e *Engine) begin(ctx context.Context, id, actor string, file *rules.File, o gatekeeper.Opened, old *run) (*run, error) {
+	fact := gatekeeper.Fact{Seq: 1, At: time.Now().UTC(), Actor: actor, Body: o}
+	r, err := gatekeeper.Release{ID: id}.With(fact)
+	if err != nil {
+		return nil, err
+	}
+	u, err := e.runOf(r, file)
+	if err != nil {
+		return nil, err
+	}
+	entry := gatekeeper.Entry{Release: id, Facts: []gatekeeper.Fact{fact}}
+	if old == nil {
+		err = e.commit(ctx, entry)
+	} else {
+		err = old.do(ctx, func() error { return old.supersede(id, o.Version, actor, entry) })
+		if errors.Is(err, errRunOver) { // it ended by itself meanwhile
+			err = e.commit(ctx, entry)
+		}
+	}
+	switch {
+	case errors.Is(err, gatekeeper.ErrConflict):
+		return nil, gatekeeper.Errorf(gatekeeper.CodeConflict, "ask for it with: gatekeeper release show "+id, "release %q is there already", id)
+	case gatekeeper.CodeOf(err) == gatekeeper.CodeConflict:
+		return nil, err
+	case err != nil:
+		return nil, unavailable(err)
+	}
+	u.seen(r, fact)
+	e.start(u)
+	return u, nil
+}
+
+// supersede closes this release in favour of another and opens that in the same commit.
+func (u *run) supersede(id, version, actor string, opening gatekeeper.Entry) error {
+	switch u.r.State {
+	case gatekeeper.Waiting, gatekeeper.Watching, gatekeeper.Holding:
+	default:
+		return gatekeeper.Errorf(gatekeeper.CodeConflict, "wait until it is over: gatekeeper release wait "+u.id,
+			"release %s of version %s is %s: version %s can't be opened now", u.id, u.r.Version, u.r.State, version)
+	}
+	next, entry, err := u.draft(actor, time.Now(), gatekeeper.Closed{Outcome: gatekeeper.OutcomeSuperseded, Why: fmt.Sprintf("superseded by version %s (release %s)", version, id)})
+	if err != nil {
+		return err
+	}
+	if err := u.e.commit(u.ctx, entry, opening); err != nil {
+		u.reread(err)
+		return err
+	}
+	u.took(next, entry.Facts)
+	return nil
+}
+
+// prepared waits until the release left preparing.
+func (e *Engine) prepared(ctx context.Context, u *run) (gatekeeper.Release, error) {
+	if u.ready != nil {
+		select {
+		case <-u.ready:
+		case <-u.done:
+		case <-ctx.Done():
+			return gatekeeper.Release{}, gatekeeper.Errorf(gatekeeper.CodeUnavailable, "ask again with the same id", "release %s is still being prepared: %w", u.id, ctx.Err())
+		}
+	}
+	r, err := e.Release(ctx, u.id)
+	if err == nil && r.Closed() && r.DeployedAt.IsZero() && r.Outcome == gatekeeper.OutcomeAborted {
+		return r, gatekeeper.Errorf(gatekeeper.CodeRefused, "mend what it names and open again, or open with --watch-only", "release %s was refused: %s", r.ID, r.Why)
+	}
+	return r, err
+}
+
+// sameRung says whether two rungs do the same thing.
+func sameRung(a, b gatekeeper.Rung) bool {
+	return a.Action == b.Action && a.Connection == b.Connection && a.ReturnTo == b.ReturnTo && sameJSON(a.Settings, b.Settings)
+}
+
+func sameJSON(a, b json.RawMessage) bool {
+	var x, y any
+	if len(a) == 0 || len(b) == 0 {
+		return len(a) == len(b)
+	}
+	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
+}

@@ -1,0 +1,140 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/rules"
+)
+
+// prepare pins what each rung returns to and judges the rules once, for what breaches already
+// can't be the release's doing. All at once, for a pipeline waits.
+func (u *run) prepare(now time.Time) error {
+	pinned := make([]gatekeeper.Pinned, len(u.r.Rungs))
+	readings := make([]gatekeeper.Reading, len(u.watches))
+	u.job("prepare", u.e.cfg.ActionTimeout, func(ctx context.Context) {
+		inherited := u.inherited(ctx)
+		var all sync.WaitGroup
+		for i := range u.r.Rungs {
+			all.Go(func() { pinned[i] = u.pin(ctx, i, inherited) })
+		}
+		for i, w := range u.watches {
+			all.Go(func() {
+				ctx, cancel := context.WithTimeout(ctx, u.e.cfg.QueryTimeout)
+				defer cancel()
+				readings[i] = w.rule.Judge(ctx, u.q, now)
+			})
+		}
+		all.Wait()
+	}, func() {
+		if err := u.recordPrepared(pinned, readings); err != nil {
+			u.failed(time.Now(), err)
+		}
+	})
+	return nil
+}
+
+func (u *run) recordPrepared(pinned []gatekeeper.Pinned, readings []gatekeeper.Reading) error {
+	var facts []gatekeeper.Body
+	for i, r := range readings {
+		w := u.watches[i]
+		w.base.Verdict = r.Verdict
+		w.base.EverHealthy = r.Verdict == gatekeeper.Healthy
+		w.last, w.told = r, w.base
+		facts = append(facts, gatekeeper.Judged{Track: w.base, Reading: r, Preexisting: r.Verdict == gatekeeper.Unhealthy})
+	}
+	var problems []string
+	for _, p := range pinned {
+		if p.Target == nil {
+			problems = append(problems, fmt.Sprintf("rung %d (%s): %s", p.Rung+1, u.r.Rungs[p.Rung].Action, p.Problem))
+		}
+	}
+	none := len(problems) == len(pinned) && len(pinned) > 0
+	if (none && !u.r.WatchOnly) || (len(problems) > 0 && u.file.Preflight == rules.Require) {
+		facts = append(facts, gatekeeper.Closed{Outcome: gatekeeper.OutcomeAborted, Why: "the rollback plan can't be prepared: " + strings.Join(problems, "; ")})
+	} else {
+		facts = append(facts, gatekeeper.Prepared{Rungs: pinned})
+	}
+	if err := u.record(facts...); err != nil {
+		return err
+	}
+	close(u.ready)
+	return nil
+}
+
+// inherited gives the rungs of the release that this one supersedes: it never passed, so what it
+// would have returned to is what this one returns to.
+func (u *run) inherited(ctx context.Context) []gatekeeper.Rung {
+	if u.r.Supersedes == "" {
+		return nil
+	}
+	old, err := u.e.Release(ctx, u.r.Supersedes)
+	if err != nil {
+		u.log.Error("the superseded release can't be read: its targets are not inherited", "supersedes", u.r.Supersedes, "err", err)
+		return nil
+	}
+	return old.Rungs
+}
+
+// pin prepares one rung. What a superseded release would restore must not be asked again: live is
+// the superseded version now.
+func (u *run) pin(ctx context.Context, i int, inherited []gatekeeper.Rung) gatekeeper.Pinned {
+	rung := u.r.Rungs[i]
+	for _, old := range inherited {
+		if sameRung(old, rung) && old.Target != nil {
+			return gatekeeper.Pinned{Rung: i, Target: old.Target}
+		}
+	}
+	if u.rungs[i] == nil {
+		return gatekeeper.Pinned{Rung: i, Problem: "its action can't be opened with the present configuration"}
+	}
+	target, err := u.rungs[i].Prepare(ctx)
+	switch {
+	case err != nil:
+		return gatekeeper.Pinned{Rung: i, Problem: capped(err.Error())}
+	case u.r.Supersedes != "" && target.Kind == gatekeeper.Restore:
+		return gatekeeper.Pinned{Rung: i, Problem: "it would restore what is live now, which is the superseded version: the superseded release had no such rung"}
+	}
+	return gatekeeper.Pinned{Rung: i, Target: &target}
+}
+
+// prepareAgain tries the unusable rungs again while the release waits.
+func (u *run) prepareAgain(now time.Time) {
+	var broken []int
+	for i, rung := range u.r.Rungs {
+		if !rung.Usable() && u.rungs[i] != nil {
+			broken = append(broken, i)
+		}
+	}
+	if len(broken) == 0 {
+		return
+	}
+	if u.beat.prepare.IsZero() {
+		u.beat.prepare = now.Add(prepareAgain)
+	}
+	if now.Before(u.beat.prepare) {
+		u.wake(u.beat.prepare)
+		return
+	}
+	pinned := make([]gatekeeper.Pinned, len(broken))
+	u.job("prepare", u.e.cfg.ActionTimeout, func(ctx context.Context) {
+		inherited := u.inherited(ctx)
+		for n, i := range broken {
+			pinned[n] = u.pin(ctx, i, inherited)
+		}
+	}, func() {
+		u.beat.prepare = time.Now().Add(prepareAgain)
+		for _, p := range pinned {
+			if p.Target == nil || u.r.State != gatekeeper.Waiting {
+				continue
+			}
+			if err := u.record(p); err != nil {
+				u.failed(time.Now(), err)
+			}
+		}
+	})
+}

@@ -1,0 +1,349 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/actions"
+	"github.com/gatekeeper-engine/gatekeeper/rules"
+)
+
+// run owns one open release. Everything but inbox, done and the fields above them belongs to its
+// goroutine: others send it a function.
+type run struct {
+	e        *Engine
+	id       string
+	log      *slog.Logger
+	file     *rules.File
+	q        rules.Querier
+	done     chan struct{} // closed when the run is over
+	ready    chan struct{} // closed when preparing is over
+	previous string        // the version it returns to
+
+	inbox chan func()
+
+	r       gatekeeper.Release
+	watches []*watch         // of the rules, in the file's order
+	checks  []*watch         // of the rules bound to what was returned to, while verifying
+	rungs   []actions.Action // by rung; nil where it can't be opened
+	subject actions.Subject
+	bound   *rules.Bound
+	again   time.Time                            // when to look again; zero: only when something happens
+	busy    map[string]bool                      // jobs under way, by name
+	check   *targetCheck                         // what the rungs' live states say, for a breach under consideration
+	beat    struct{ traffic, prepare time.Time } // when they were last tried
+	grace   time.Time                            // until when a breach waits for others of its slot
+	ctx     context.Context                      // of the engine's Run
+	retryAt time.Time                            // the journal refused a write: nothing is recorded before
+	resumed string                               // why the last hold ended
+}
+
+const (
+	journalTimeout = 10 * time.Second
+	journalRetry   = time.Second
+)
+
+// newRun loads what the release pinned.
+func (e *Engine) newRun(ctx context.Context, r gatekeeper.Release) (*run, error) {
+	content, err := e.cfg.Journal.File(ctx, r.File)
+	if err != nil {
+		return nil, err
+	}
+	bundle, err := rules.DecodeBundle(content)
+	if err != nil {
+		return nil, err
+	}
+	file, err := rules.Load(bundle)
+	if err != nil {
+		return nil, err
+	}
+	return e.runOf(r, file)
+}
+
+func (e *Engine) runOf(r gatekeeper.Release, file *rules.File) (*run, error) {
+	bound, err := file.Bind(vars(r.Opened, r.Version))
+	if err != nil {
+		return nil, err
+	}
+	q, err := e.backend(file)
+	if err != nil {
+		return nil, err
+	}
+	u := &run{
+		e: e, id: r.ID, r: r, file: file, bound: bound, q: q, subject: subject(r),
+		log:   e.log.With("release", r.ID, "service", r.Service, "version", r.Version),
+		inbox: make(chan func()), done: make(chan struct{}), ready: make(chan struct{}),
+		previous: r.PreviousVersion,
+		busy:     map[string]bool{},
+	}
+	for _, rule := range bound.Rules {
+		u.watches = append(u.watches, newWatch(rule, u.phase(rule), r.Tracks[rule.Name]))
+	}
+	u.rungs = e.openRungs(r)
+	if r.State != gatekeeper.Preparing {
+		close(u.ready)
+	}
+	return u, nil
+}
+
+func (e *Engine) backend(file *rules.File) (rules.Querier, error) {
+	name := file.Backend
+	if name == "" {
+		name = e.cfg.DefaultBackend
+	}
+	q, ok := e.cfg.Backends[name]
+	if !ok {
+		return nil, gatekeeper.Errorf(gatekeeper.CodeInvalid, "name one of the backends in the daemon's configuration",
+			"the health file's backend %q is not configured, so its rules can't be judged", name)
+	}
+	return q, nil
+}
+
+// openRungs binds the ladder's actions. One that can't be opened any more is told when its turn comes.
+func (e *Engine) openRungs(r gatekeeper.Release) []actions.Action {
+	opened := make([]actions.Action, len(r.Rungs))
+	for i, rung := range r.Rungs {
+		action, _, err := e.openRung(r, rung)
+		if err != nil {
+			e.log.Error("a rung of the rollback plan can't be opened", "release", r.ID, "rung", i+1, "action", rung.Action, "err", err)
+			continue
+		}
+		opened[i] = action
+	}
+	return opened
+}
+
+func (e *Engine) openRung(r gatekeeper.Release, rung gatekeeper.Rung) (actions.Action, gatekeeper.RetrySafety, error) {
+	var connection actions.Connection
+	if rung.Connection != "" {
+		c, ok := e.cfg.Connections[rung.Connection]
+		if !ok {
+			return nil, "", gatekeeper.Errorf(gatekeeper.CodeInvalid, "name one of the connections in the daemon's configuration",
+				"there is no connection %q for %s", rung.Connection, rung.Action)
+		}
+		connection = c
+	}
+	return e.cfg.Actions.Open(rung.Action, rung.Settings, actions.Binding{Connection: connection, Subject: subject(r), ReturnTo: rung.ReturnTo})
+}
+
+func vars(o gatekeeper.Opened, version string) rules.Vars {
+	return rules.Vars{Service: o.Service, Environment: o.Environment, Version: version, PreviousVersion: o.PreviousVersion, Labels: o.Labels}
+}
+
+func subject(r gatekeeper.Release) actions.Subject {
+	return actions.Subject{Release: r.ID, Service: r.Service, Environment: r.Environment, Version: r.Version, PreviousVersion: r.PreviousVersion, Labels: r.Labels}
+}
+
+func (u *run) phase(rule *rules.BoundRule) time.Duration {
+	return u.e.cfg.Phase(u.r.Service, u.r.Environment, rule.Group, rule.Interval)
+}
+
+// loop runs the release until it is closed, the journal is lost or ctx ends.
+func (u *run) loop(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	u.ctx = ctx
+	defer close(u.done)
+	defer cancel()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for !u.r.Closed() {
+		u.step(time.Now())
+		if u.r.Closed() {
+			break
+		}
+		if u.again.IsZero() {
+			timer.Stop()
+		} else {
+			timer.Reset(max(time.Until(u.again), 0))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case f := <-u.inbox:
+			f()
+		}
+	}
+}
+
+// step takes the steps of the release's states until none leads to another.
+func (u *run) step(now time.Time) {
+	if now.Before(u.retryAt) {
+		u.again = u.retryAt
+		return
+	}
+	for {
+		u.again = time.Time{}
+		seq := u.r.Seq
+		if f := steps[u.r.State]; f != nil {
+			if err := f(u, now); err != nil {
+				u.failed(now, err)
+				return
+			}
+		}
+		if u.r.Seq == seq || u.r.Closed() {
+			return
+		}
+	}
+}
+
+// failed says that a step could not be recorded, and when to try again.
+func (u *run) failed(now time.Time, err error) {
+	u.retryAt = now.Add(journalRetry)
+	u.again = u.retryAt
+	u.log.Error("the release stays as it is: its facts can't be written", "state", u.r.State, "err", err)
+}
+
+// wake asks for the next look at t at the latest.
+func (u *run) wake(t time.Time) {
+	if !t.IsZero() && (u.again.IsZero() || t.Before(u.again)) {
+		u.again = t
+	}
+}
+
+// record appends facts about now; the release has changed when it returns nil.
+func (u *run) record(bodies ...gatekeeper.Body) error { return u.recordBy("", time.Now(), bodies...) }
+
+func (u *run) recordBy(actor string, at time.Time, bodies ...gatekeeper.Body) error {
+	next, entry, err := u.draft(actor, at, bodies...)
+	if err != nil {
+		return err
+	}
+	if err := u.e.commit(u.ctx, entry); err != nil {
+		u.reread(err)
+		return err
+	}
+	u.took(next, entry.Facts)
+	return nil
+}
+
+// draft gives the release and the entry that the facts would make.
+func (u *run) draft(actor string, at time.Time, bodies ...gatekeeper.Body) (gatekeeper.Release, gatekeeper.Entry, error) {
+	entry := gatekeeper.Entry{Release: u.id, After: u.r.Seq}
+	next := u.r
+	for _, body := range bodies {
+		f := gatekeeper.Fact{Seq: next.Seq + 1, At: at.UTC().Round(0), Actor: actor, Body: body}
+		var err error
+		if next, err = next.With(f); err != nil {
+			return u.r, entry, err
+		}
+		entry.Facts = append(entry.Facts, f)
+	}
+	return next, entry, nil
+}
+
+// took makes committed facts the run's own and tells of them.
+func (u *run) took(next gatekeeper.Release, facts []gatekeeper.Fact) {
+	r := u.r
+	u.r = next
+	for _, f := range facts {
+		r, _ = r.With(f) // drafted with the same facts
+		u.seen(r, f)
+	}
+}
+
+func (u *run) seen(r gatekeeper.Release, f gatekeeper.Fact) {
+	m := u.e.metrics
+	switch b := f.Body.(type) {
+	case gatekeeper.Decided:
+		m.decisions.WithLabelValues(string(b.Cause)).Inc()
+		u.log.Warn("rollback decided", "cause", b.Cause, "says", b.Says, "actor", f.Actor)
+	case gatekeeper.Held:
+		m.holds.WithLabelValues(string(b.Reason)).Inc()
+		u.log.Warn("held", "reason", b.Reason, "says", b.Says, "until", b.Until)
+	case gatekeeper.Attempted:
+		m.attempts.WithLabelValues(r.Rungs[b.Rung].Action, string(b.Result)).Inc()
+		u.log.Info("rung attempted", "rung", b.Rung+1, "result", b.Result, "err", b.Error)
+	case gatekeeper.Closed:
+		m.closed.WithLabelValues(string(b.Outcome)).Inc()
+		u.e.history.note(r)
+		u.log.Info("closed", "outcome", b.Outcome, "why", b.Why)
+	case gatekeeper.Resumed:
+		u.resumed = b.Why
+		u.log.Info("watching again", "why", b.Why)
+	default:
+		u.log.Debug("fact", "kind", f.Body.Kind(), "seq", f.Seq)
+	}
+	if u.e.cfg.Tell != nil {
+		u.e.cfg.Tell(r, f)
+	}
+}
+
+// reread takes the release from the journal after a write of which it is not known what became.
+func (u *run) reread(err error) {
+	if errors.Is(err, gatekeeper.ErrFenced) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(u.ctx, journalTimeout)
+	defer cancel()
+	facts, err := u.e.cfg.Journal.Facts(ctx, u.id)
+	if err != nil || int64(len(facts)) <= u.r.Seq {
+		return
+	}
+	r := u.r
+	for _, f := range facts[u.r.Seq:] {
+		if r, err = r.With(f); err != nil {
+			u.log.Error("the journal holds a fact that the release can't take", "err", err)
+			return
+		}
+	}
+	u.took(r, facts[u.r.Seq:])
+}
+
+// commit writes to the journal within a deadline and remembers whether it could.
+func (e *Engine) commit(ctx context.Context, entries ...gatekeeper.Entry) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), journalTimeout)
+	defer cancel()
+	err := e.cfg.Journal.Commit(ctx, entries...)
+	e.journalState(err)
+	return err
+}
+
+// send has f run on the run's goroutine. It reports false when the run is over.
+func (u *run) send(f func()) bool {
+	select {
+	case u.inbox <- f:
+		return true
+	case <-u.done:
+		return false
+	}
+}
+
+func (u *run) poke() { go u.send(func() {}) }
+
+// do has f run on the run's goroutine and waits for it.
+func (u *run) do(ctx context.Context, f func() error) error {
+	result := make(chan error, 1)
+	select {
+	case u.inbox <- func() { result <- f() }:
+		return <-result
+	case <-u.done:
+		return errRunOver
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+var errRunOver = errors.New("the release is no longer run")
+
+// job runs work beside the run, at most once at a time by its name, and then after on the run's
+// goroutine. It says whether the job is new.
+func (u *run) job(name string, limit time.Duration, work func(ctx context.Context), after func()) bool {
+	if u.busy[name] {
+		return false
+	}
+	u.busy[name] = true
+	go func() {
+		ctx, cancel := context.WithTimeout(u.ctx, limit)
+		defer cancel()
+		work(ctx)
+		u.send(func() {
+			delete(u.busy, name)
+			after()
+		})
+	}()
+	return true
+}

@@ -1,0 +1,199 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/actions"
+)
+
+// steps says which step runs in which open state.
+var steps map[gatekeeper.State]func(*run, time.Time) error
+
+func init() { // here, for the steps lead back to the table
+	steps = map[gatekeeper.State]func(*run, time.Time) error{
+		gatekeeper.Preparing: (*run).prepare,
+		gatekeeper.Waiting:   (*run).await,
+		gatekeeper.Watching:  (*run).watch,
+		gatekeeper.Holding:   (*run).hold,
+		gatekeeper.Applying:  (*run).apply,
+		gatekeeper.Verifying: (*run).verify,
+	}
+}
+
+const (
+	prepareAgain = 15 * time.Second // how often an unusable rung is prepared again while waiting
+	observeLimit = 5 * time.Second  // deadline of looking at a rung where a decision waits for it
+)
+
+// await waits for the new version: the pipeline says that it is deployed, or it is seen.
+func (u *run) await(now time.Time) error {
+	deadline := u.r.OpenedAt.Add(time.Duration(u.r.StartWithin))
+	if !now.Before(deadline) {
+		return u.record(gatekeeper.Closed{Outcome: gatekeeper.OutcomeInconclusive,
+			Why: "version " + u.r.Version + " was neither reported as deployed nor seen with traffic within " + u.r.StartWithin.String()})
+	}
+	u.wake(deadline)
+	u.prepareAgain(now)
+	u.lookForTraffic(now)
+	return nil
+}
+
+// lookForTraffic starts the window when the new version is seen with traffic.
+func (u *run) lookForTraffic(now time.Time) {
+	if now.Before(u.beat.traffic) {
+		u.wake(u.beat.traffic)
+		return
+	}
+	var seen bool
+	u.job("traffic", u.e.cfg.QueryTimeout, func(ctx context.Context) {
+		var err error
+		if seen, _, err = u.bound.Traffic(ctx, u.q, now); err != nil {
+			u.log.Warn("can't tell whether the new version has traffic; still waiting for it", "err", err)
+		}
+	}, func() {
+		u.beat.traffic = now.Add(u.pace())
+		if seen && u.r.State == gatekeeper.Waiting {
+			u.deploy(now, "traffic", "", nil)
+		}
+	})
+}
+
+// pace is the shortest interval of the file's rules: how often to look for the new version.
+func (u *run) pace() time.Duration {
+	pace := 15 * time.Second
+	for _, w := range u.watches {
+		pace = min(pace, w.rule.Interval)
+	}
+	return pace
+}
+
+// deploy notes what is live at each rung as the released state and starts the window at that
+// instant; done, unless nil, is told how it went.
+func (u *run) deploy(at time.Time, how, actor string, done func(error)) {
+	live := make([]gatekeeper.Live, len(u.r.Rungs))
+	started := u.job("deploy", observeLimit, func(ctx context.Context) {
+		u.observeAll(ctx, live)
+	}, func() {
+		err := error(nil)
+		if u.r.State == gatekeeper.Waiting {
+			err = u.recordBy(actor, at, gatekeeper.Deployed{How: how, Released: live})
+		}
+		if done != nil {
+			done(err)
+		}
+	})
+	if !started && done != nil {
+		done(gatekeeper.Errorf(gatekeeper.CodeConflict, "ask again", "release %s is being marked as deployed already", u.id))
+	}
+}
+
+// observeAll looks at every rung with a target, all at once.
+func (u *run) observeAll(ctx context.Context, live []gatekeeper.Live) {
+	type found struct {
+		i    int
+		live gatekeeper.Live
+	}
+	results := make(chan found, len(live))
+	waiting := 0
+	for i, rung := range u.r.Rungs {
+		live[i] = gatekeeper.Live{Position: gatekeeper.Unknown, Says: "no target is pinned"}
+		if action := u.rungs[i]; rung.Usable() && action != nil {
+			waiting++
+			go func() { results <- found{i, observe(ctx, action, *rung.Target)} }()
+		}
+	}
+	for ; waiting > 0; waiting-- {
+		select {
+		case f := <-results:
+			live[f.i] = f.live
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// observe asks an action, whose error means what Unknown means here.
+func observe(ctx context.Context, action actions.Action, t gatekeeper.Target) gatekeeper.Live {
+	live, err := action.Observe(ctx, t)
+	if err != nil {
+		return gatekeeper.Live{Position: gatekeeper.Unknown, Says: err.Error()}
+	}
+	return live
+}
+
+// watch judges the rules and acts on what they say until the window is over.
+func (u *run) watch(now time.Time) error {
+	if err := u.judge(now); err != nil {
+		return err
+	}
+	if moved, err := u.considerHarm(now, u.standing()); moved || err != nil {
+		return err
+	}
+	if moved, err := u.considerBlindness(now); moved || err != nil {
+		return err
+	}
+	return u.endWindow(now)
+}
+
+// judge asks the rules whose time has come and records what changed.
+func (u *run) judge(now time.Time) error {
+	for _, w := range u.watches {
+		if w.next.IsZero() {
+			w.next = w.slot(u.countFrom(w))
+		}
+		u.ask(w, now)
+		if err := u.tellVerdict(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// countFrom gives the instant from which the rule's readings count. A rule that can see another
+// version's data must first have all of it behind it, unless it was well at open.
+func (u *run) countFrom(w *watch) time.Time {
+	from := u.r.DeployedAt.Add(w.rule.WarmUp)
+	if clear := u.r.DeployedAt.Add(w.rule.Range); !w.rule.VersionBound && !u.r.Tracks[w.rule.Name].EverHealthy && clear.After(from) {
+		return clear
+	}
+	return from
+}
+
+// ask asks one rule beside the run: no rule waits for another.
+func (u *run) ask(w *watch, now time.Time) {
+	name := "ask " + w.rule.Name
+	if u.busy[name] {
+		return
+	}
+	q, due := w.ask(now)
+	if !due {
+		u.wake(w.at())
+		return
+	}
+	var readings []gatekeeper.Reading
+	u.job(name, u.e.cfg.QueryTimeout, func(ctx context.Context) {
+		readings = q.answer(ctx, w.rule, u.q)
+	}, func() {
+		w.take(q, readings)
+		u.e.metrics.late.Observe(time.Since(q.at).Seconds())
+		for _, r := range readings {
+			u.e.metrics.readings.WithLabelValues(string(r.Verdict)).Inc()
+		}
+	})
+}
+
+// tellVerdict records a rule's verdict when it changed.
+func (u *run) tellVerdict(w *watch) error {
+	fact, ok := w.news()
+	if !ok {
+		return nil
+	}
+	fact.Preexisting = u.r.Preexisting[w.rule.Name] && fact.Track.Verdict != gatekeeper.Healthy
+	if err := u.record(fact); err != nil {
+		return err
+	}
+	w.told = fact.Track
+	return nil
+}

@@ -1,0 +1,184 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/rules"
+)
+
+// recovery is what one rule or alert says of the service on what it returned to.
+type recovery int
+
+const (
+	wait    recovery = iota // can't tell yet
+	well                    // data with traffic and no breach
+	bad                     // a real breach after recover_within
+	unknown                 // can't tell after twice that
+)
+
+// verify asks whether the service is well again. Unknown is not failure: the next rung is taken
+// only on a real breach.
+func (u *run) verify(now time.Time) error {
+	rung := u.r.Rungs[u.r.Rung]
+	if u.checks == nil {
+		u.bindChecks(rung.ReachedAt)
+	}
+	within := time.Duration(rung.RecoverWithin)
+	states := map[recovery]int{}
+	var still []gatekeeper.Breach
+	for _, w := range u.checks {
+		u.askCheck(w, now)
+		if err := u.tellCheck(w); err != nil {
+			return err
+		}
+		state := u.checkState(w, now, u.checkFrom(w, rung.ReachedAt), within)
+		states[state]++
+		if state == bad {
+			b := gatekeeper.Breach{Rule: w.rule.Name, Since: w.track().Pending(), For: gatekeeper.Duration(w.rule.For), Reading: w.bad}
+			b.Says = sayBreach(b)
+			still = append(still, b)
+		}
+	}
+	for _, b := range u.r.Decision.Breaches {
+		if b.External {
+			state := u.alertState(b, now, rung.ReachedAt, within)
+			states[state]++
+			if state == bad {
+				still = append(still, b)
+			}
+		}
+	}
+	switch {
+	case states[bad] > 0:
+		u.checks = nil
+		return u.record(gatekeeper.NotRecovered{Rung: u.r.Rung, Breaches: still})
+	case states[wait] > 0:
+		return nil
+	}
+	return u.recover(now, rung, states[well] > 0 && states[unknown] == 0)
+}
+
+// bindChecks binds the rules to the version returned to. Those that can't be bound, for it is not
+// known, can't tell.
+func (u *run) bindChecks(reached time.Time) {
+	u.checks = []*watch{}
+	back := u.r.Opened
+	bound, err := u.file.Bind(vars(back, cmp.Or(back.PreviousVersion, "unknown")))
+	if err != nil {
+		u.log.Warn("the rules can't be bound to the version returned to: recovery stays unknown", "err", err)
+		return
+	}
+	for _, rule := range bound.Rules {
+		decided := slices.ContainsFunc(u.r.Decision.Breaches, func(b gatekeeper.Breach) bool { return b.Rule == rule.Name })
+		if u.r.Preexisting[rule.Name] || rule.VersionBound && back.PreviousVersion == "" || rule.Response.Do != rules.Rollback && !decided {
+			continue
+		}
+		phase := time.Duration(reached.UnixNano() % int64(rule.Interval)) // its first slot is the very instant
+		known := u.r.Recovery[rule.Name]
+		w := newWatch(rule, phase, known)
+		if w.next.IsZero() {
+			w.next = u.checkFrom(w, reached)
+		}
+		u.checks = append(u.checks, w)
+	}
+}
+
+// checkFrom gives the instant from which the rule can tell: at once when it sees one version
+// only, else when the bad version's harm is out of its range.
+func (u *run) checkFrom(w *watch, reached time.Time) time.Time {
+	if w.rule.VersionBound {
+		return reached
+	}
+	return reached.Add(w.rule.Range)
+}
+
+func (u *run) askCheck(w *watch, now time.Time) {
+	name := "check " + w.rule.Name
+	q, due := w.ask(now)
+	if u.busy[name] || !due {
+		u.wake(w.at())
+		return
+	}
+	var readings []gatekeeper.Reading
+	rung := u.r.Rung
+	u.job(name, u.e.cfg.QueryTimeout, func(ctx context.Context) {
+		readings = q.answer(ctx, w.rule, u.q)
+	}, func() {
+		if u.r.Rung == rung && u.r.State == gatekeeper.Verifying {
+			w.take(q, readings)
+		}
+	})
+}
+
+func (u *run) tellCheck(w *watch) error {
+	fact, ok := w.news()
+	if !ok {
+		return nil
+	}
+	if err := u.record(fact); err != nil {
+		return err
+	}
+	w.told = fact.Track
+	return nil
+}
+
+func (u *run) checkState(w *watch, now, from time.Time, within time.Duration) recovery {
+	t := w.track()
+	switch {
+	case t.Verdict == gatekeeper.Healthy:
+		return well
+	case t.Verdict == gatekeeper.Unhealthy && !now.Before(from.Add(within)):
+		return bad
+	case !now.Before(from.Add(2 * within)):
+		return unknown
+	}
+	u.wake(from.Add(within))
+	if !now.Before(from.Add(within)) {
+		u.wake(from.Add(2 * within))
+	}
+	return wait
+}
+
+// alertState reads an external alert: its sender may take long to say that it is over, so only
+// being sent again after recover_within is a breach.
+func (u *run) alertState(b gatekeeper.Breach, now, reached time.Time, within time.Duration) recovery {
+	a := u.r.Alerts[b.Rule]
+	first, last := reached.Add(within), reached.Add(2*within)
+	switch {
+	case !a.Firing:
+		return well
+	case !now.Before(first) && !a.SeenAt.Before(first):
+		return bad
+	case !now.Before(last):
+		return unknown
+	}
+	u.wake(last)
+	return wait
+}
+
+// recover closes the release as rolled back.
+func (u *run) recover(now time.Time, rung gatekeeper.Rung, known bool) error {
+	took := now.Sub(rung.ReachedAt).Round(time.Millisecond)
+	if !known {
+		return u.record(
+			gatekeeper.Recovered{Unknown: true, Says: "rolled back, but nothing tells whether the service is well again: look at it"},
+			gatekeeper.Closed{Outcome: gatekeeper.OutcomeRolledBack, Why: "rolled back; recovery: unknown"})
+	}
+	says := fmt.Sprintf("well again %s after the target was reached", took)
+	for _, w := range u.checks {
+		if v, ok := worst(w.last); ok {
+			says += fmt.Sprintf("; %s is %s", w.rule.Name, shortFloat(float64(v.Value)))
+			if w.last.Limit != "" {
+				says += ", limit " + w.last.Limit
+			}
+		}
+	}
+	return u.record(
+		gatekeeper.Recovered{Says: says},
+		gatekeeper.Closed{Outcome: gatekeeper.OutcomeRolledBack, Why: "rolled back to " + rung.Target.Says + ", and " + says})
+}
