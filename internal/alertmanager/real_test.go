@@ -69,7 +69,7 @@ func alerts(t *testing.T, address string) models.GettableAlerts {
 	t.Helper()
 	resp, err := http.Get(address + "/api/v2/alerts")
 	require.NoError(t, err)
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	var all models.GettableAlerts
 	require.NoError(t, json.NewDecoder(resp.Body).Decode(&all))
 	return all
@@ -114,7 +114,7 @@ func start(t *testing.T) string {
 		if err != nil {
 			return false
 		}
-		defer resp.Body.Close()
+		defer func() { _ = resp.Body.Close() }()
 		return resp.StatusCode == http.StatusOK
 	}, 30*time.Second, 50*time.Millisecond, "alertmanager does not become ready")
 	return "http://" + address + "/prefix"

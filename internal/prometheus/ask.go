@@ -49,7 +49,7 @@ func (q *Querier) ask(ctx context.Context, path string, form url.Values) (*answe
 	if err != nil {
 		return nil, q.noAnswer(err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }() // it was read, or it no longer matters
 	body, err := readBody(resp)
 	if err != nil {
 		return nil, q.noAnswer(err)

@@ -216,7 +216,7 @@ func TestRetriesNeverOutliveTheDeadline(t *testing.T) {
 		return err
 	}
 	t.Run("hanging", func(t *testing.T) {
-		q := against(t, func(w http.ResponseWriter, r *http.Request) {
+		q := against(t, func(_ http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
 			<-r.Context().Done()
 		})
@@ -260,7 +260,7 @@ func TestConnectionThatBreaksOff(t *testing.T) {
 		if err != nil {
 			return
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		writeHalf(buf)
 	})
 	_, err := q.Query(t.Context(), "up", time.Now())
@@ -268,7 +268,7 @@ func TestConnectionThatBreaksOff(t *testing.T) {
 }
 
 func writeHalf(buf *bufio.ReadWriter) {
-	fmt.Fprintf(buf, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(good), good[:30])
+	_, _ = fmt.Fprintf(buf, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(good), good[:30])
 	_ = buf.Flush()
 }
 

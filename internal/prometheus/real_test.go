@@ -74,7 +74,7 @@ func start(t *testing.T, target string) string {
 		if err != nil {
 			return false
 		}
-		defer resp.Body.Close()
+		defer func() { _ = resp.Body.Close() }()
 		return resp.StatusCode == http.StatusOK
 	}, 30*time.Second, 50*time.Millisecond, "prometheus does not become ready")
 	http.DefaultClient.CloseIdleConnections()
@@ -85,6 +85,7 @@ func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	address := l.Addr().String()
+	require.NoError(t, l.Close())
+	return address
 }

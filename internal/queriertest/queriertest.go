@@ -26,7 +26,7 @@ func Exporter() http.Handler {
 	var scrapes atomic.Int64
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-		fmt.Fprintf(w, `# TYPE qt_scrapes_total counter
+		_, _ = fmt.Fprintf(w, `# TYPE qt_scrapes_total counter
 qt_scrapes_total %d
 # TYPE qt_gauge gauge
 qt_gauge{case="a"} 1

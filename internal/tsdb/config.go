@@ -131,7 +131,7 @@ func (j Job) validate() error {
 		}
 	}
 	for name, value := range j.Labels {
-		if !model.LabelName(name).IsValid() || !model.LabelValue(value).IsValid() ||
+		if !model.LegacyValidation.IsValidLabelName(name) || !model.LabelValue(value).IsValid() ||
 			strings.HasPrefix(name, model.ReservedLabelPrefix) || name == model.JobLabel {
 			return invalid("", "label %q can't be set", name)
 		}

@@ -21,6 +21,11 @@ const (
 
 // Query evaluates expr at the instant at, to the millisecond.
 func (s *Store) Query(ctx context.Context, expr string, at time.Time) (rules.Vector, error) {
+	ctx, done, err := s.begin(ctx)
+	if err != nil {
+		return rules.Vector{}, err
+	}
+	defer done()
 	query, err := s.engine.NewInstantQuery(ctx, s.db, nil, expr, at)
 	if err != nil {
 		return rules.Vector{}, refuse("correct the expression", err)
@@ -58,6 +63,11 @@ func (s *Store) QueryRange(ctx context.Context, expr string, from, to time.Time,
 		return rules.Matrix{}, gatekeeper.Errorf(gatekeeper.CodeInvalid, "give a step of whole milliseconds and an end after the start",
 			"can't ask from %s to %s every %s", from.UTC().Format(time.RFC3339Nano), to.UTC().Format(time.RFC3339Nano), step)
 	}
+	ctx, done, err := s.begin(ctx)
+	if err != nil {
+		return rules.Matrix{}, err
+	}
+	defer done()
 	query, err := s.engine.NewRangeQuery(ctx, s.db, nil, expr, from, to, step)
 	if err != nil {
 		return rules.Matrix{}, refuse("correct the expression", err)
@@ -79,6 +89,24 @@ func (s *Store) QueryRange(ctx context.Context, expr string, from, to time.Time,
 		out.Series = append(out.Series, rules.Series{Labels: one.Metric.Map(), Points: points(one, from)})
 	}
 	return out, nil
+}
+
+// begin lets a query in: until done is called the store stays open, and ctx ends when it wants to
+// close. A store that is closed lets nothing in, for its files are no longer mapped.
+func (s *Store) begin(ctx context.Context) (_ context.Context, done func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, nil, unavailable("", errors.New("it is closed"))
+	}
+	s.queries.Add(1)
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(s.closing, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+		s.queries.Done()
+	}, nil
 }
 
 // points gives a series's points at the caller's instants, in order of time. The engine gives
@@ -110,9 +138,9 @@ func exec(ctx context.Context, query promql.Query) (*promql.Result, error) {
 	_, storage := errors.AsType[promql.ErrStorage](err)
 	switch {
 	case ctx.Err() != nil:
-		return nil, unavailable("", fmt.Errorf("%s: %w", err, ctx.Err()))
+		return nil, unavailable("", fmt.Errorf("%w: %w", err, ctx.Err()))
 	case timedOut:
-		return nil, unavailable("ask for less, or raise query_timeout", fmt.Errorf("%s: %w", err, context.DeadlineExceeded))
+		return nil, unavailable("ask for less, or raise query_timeout", fmt.Errorf("%w: %w", err, context.DeadlineExceeded))
 	case canceled, storage:
 		return nil, unavailable("look into the log of the metric store", err)
 	default: // what remains is the expression's fault, such as many-to-many matching

@@ -30,10 +30,14 @@ type Store struct {
 	engine  *promql.Engine
 	scraper *scraper
 
-	mu     sync.Mutex // guards the fields below
-	closed bool
-	stop   context.CancelFunc // of Run
-	ran    chan struct{}      // closed when Run has returned
+	closing context.Context // ends when the store begins to close
+	close   context.CancelFunc
+
+	mu      sync.Mutex // guards the fields below
+	closed  bool
+	queries sync.WaitGroup     // under way
+	stop    context.CancelFunc // of Run
+	ran     chan struct{}      // closed when Run has returned
 }
 
 var _ rules.Querier = (*Store)(nil)
@@ -58,8 +62,9 @@ func Open(c Config, log *slog.Logger, reg prometheus.Registerer) (*Store, error)
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	closing, closeAll := context.WithCancel(context.Background())
 	return &Store{
-		db: db, scraper: s,
+		db: db, scraper: s, closing: closing, close: closeAll,
 		engine: promql.NewEngine(promql.EngineOpts{
 			Logger: log.With("component", "promql"), Reg: reg,
 			MaxSamples: c.MaxSamples, Timeout: time.Duration(c.QueryTimeout), LookbackDelta: lookback,
@@ -97,8 +102,8 @@ func (s *Store) Run(ctx context.Context) error {
 	return s.scraper.run(ctx)
 }
 
-// Close ends Run, waits for it, and closes the folder; nothing that was scraped is lost. Closing
-// again does nothing.
+// Close ends Run and the queries under way, waits for them, and closes the folder; nothing that
+// was scraped is lost. Closing again does nothing.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -108,6 +113,8 @@ func (s *Store) Close() error {
 	s.closed = true
 	stop, ran := s.stop, s.ran
 	s.mu.Unlock()
+	s.close()
+	s.queries.Wait()
 	if stop != nil {
 		stop()
 		<-ran

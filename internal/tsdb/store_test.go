@@ -111,7 +111,7 @@ func TestScrapesBadTargetsWithoutHarm(t *testing.T) {
 	wild := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain")
 		for i := range maxScrapeSamples + 1 {
-			fmt.Fprintf(w, "wild{i=\"%d\"} 1\n", i)
+			_, _ = fmt.Fprintf(w, "wild{i=\"%d\"} 1\n", i)
 		}
 	}))
 	defer wild.Close()
@@ -152,7 +152,29 @@ func TestCloseEndsRun(t *testing.T) {
 	require.NoError(t, s.Close())
 	require.NoError(t, <-done)
 	_, err := s.Query(t.Context(), "up", time.Now())
-	require.NoError(t, err, "a late query gets an empty answer or an error, never a panic")
+	require.ErrorContains(t, err, "closed")
+	require.Equal(t, gatekeeper.CodeUnavailable, gatekeeper.CodeOf(err))
+}
+
+func TestCloseEndsQueries(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	c := Config{Path: t.TempDir(), QueryTimeout: model.Duration(time.Hour), MaxSamples: 1 << 40}
+	s, err := Open(c, slog.New(slog.DiscardHandler), registry)
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.QueryRange(context.Background(), "sum_over_time(vector(1)[5000s:1ms])", time.Unix(0, 0), time.Unix(1e6, 0), time.Second)
+		done <- err
+	}()
+	eventually(t, func() bool {
+		return testutil.GatherAndCompare(registry, strings.NewReader(`
+# HELP prometheus_engine_queries The current number of queries being executed or waiting.
+# TYPE prometheus_engine_queries gauge
+prometheus_engine_queries 1
+`), "prometheus_engine_queries") == nil
+	})
+	require.NoError(t, s.Close())
+	require.ErrorIs(t, <-done, context.Canceled)
 }
 
 func TestRetentionByTimeAndSize(t *testing.T) {
@@ -173,7 +195,7 @@ func TestRetentionByTimeAndSize(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	s, err := Open(Config{Path: t.TempDir(), RetentionSize: 3 * units.Mebibyte, Retention: model.Duration(3 * time.Hour)}, slog.New(slog.DiscardHandler), registry)
 	require.NoError(t, err)
-	defer s.Close()
+	defer func() { require.NoError(t, s.Close()) }()
 	require.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(`
 # HELP prometheus_tsdb_retention_limit_bytes Max number of bytes to be retained in the tsdb blocks, configured 0 means disabled
 # TYPE prometheus_tsdb_retention_limit_bytes gauge
