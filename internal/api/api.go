@@ -27,6 +27,7 @@ const (
 // Config is what the API serves and to whom. Engine is needed.
 type Config struct {
 	Engine  Engine
+	Flags   Flags    // nil: there is no flag store
 	Actions []Action // what GET /actions lists
 	Version string   // of the program
 	Tokens  []Token  // none: only loopback clients are served
@@ -116,6 +117,7 @@ func (s *server) register(mux *http.ServeMux) *huma.OpenAPI {
 	s.registerVerbs(api)
 	s.registerEvents(api)
 	s.registerAdmin(api)
+	s.registerFlags(api)
 	return api.OpenAPI()
 }
 

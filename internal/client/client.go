@@ -259,4 +259,29 @@ func (c *Client) SetKillSwitch(ctx context.Context, on bool, by api.ByBody) (eng
 	return k, err
 }
 
+// Flags gives every flag of the built-in store.
+func (c *Client) Flags(ctx context.Context) (api.FlagList, error) {
+	var list api.FlagList
+	err := c.do(ctx, http.MethodGet, "flags", nil, nil, &list)
+	return list, err
+}
+
+// Flag gives a flag.
+func (c *Client) Flag(ctx context.Context, key string) (api.Flag, error) {
+	var f api.Flag
+	err := c.do(ctx, http.MethodGet, "flags/"+url.PathEscape(key), nil, nil, &f)
+	return f, err
+}
+
+// PutFlag creates or replaces a flag whose version is f.Version.
+func (c *Client) PutFlag(ctx context.Context, f api.Flag) (api.Flag, error) {
+	var stored api.Flag
+	body := api.FlagBody{
+		Description: f.Description, Variants: f.Variants, Enabled: f.Enabled, On: f.On, Off: f.Off,
+		Percentage: &f.Percentage, Allow: f.Allow, Version: f.Version,
+	}
+	err := c.do(context.WithValue(ctx, once{}, true), http.MethodPut, "flags/"+url.PathEscape(f.Key), nil, body, &stored)
+	return stored, err
+}
+
 func release(id string) string { return "releases/" + url.PathEscape(id) }
