@@ -3,6 +3,7 @@ package actiontest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -265,10 +266,10 @@ func (p *probe) abandons(limited func() (context.Context, context.CancelFunc)) {
 	for name, call := range map[string]func(context.Context) error{
 		"Apply": func(ctx context.Context) error { _, err := p.apply(ctx, t); return err },
 		"Observe": func(ctx context.Context) error {
-			if l := p.observe(ctx, t); l.Position != gatekeeper.Unknown {
-				return nil
+			if l := p.observe(ctx, t); l.Position == gatekeeper.Unknown {
+				return errors.New(l.Says)
 			}
-			return context.Cause(ctx)
+			return nil
 		},
 		"Prepare": func(ctx context.Context) error { _, err := p.tryPrepare(ctx, p.Open()); return err },
 	} {
