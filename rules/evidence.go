@@ -3,6 +3,7 @@ package rules
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"math"
@@ -54,7 +55,12 @@ func (r *BoundRule) identity(ctx context.Context, s gatekeeper.Sample, at time.T
 		b.Set(name, expand(ctx, value, s, at))
 	}
 	b.Set(model.AlertNameLabel, r.Alert)
-	return b.Labels().String()
+	id := b.Labels().String()
+	if len(id) <= gatekeeper.MaxEvidenceText {
+		return id
+	}
+	sum := sha256.Sum256([]byte(id)) // identities are journaled; a long one stays itself by its hash
+	return fmt.Sprintf("%s %x", capText(id, gatekeeper.MaxEvidenceText), sum[:8])
 }
 
 // worstFirst sorts samples: far beyond the limit first, NaN last.

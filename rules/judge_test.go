@@ -151,6 +151,7 @@ func TestJudgeManySeries(t *testing.T) {
 	require.Equal(t, "worst", got.Samples[0].Labels["pod"])
 	require.LessOrEqual(t, len(got.Samples[1].Labels["why"]), gatekeeper.MaxEvidenceText)
 	require.Contains(t, got.Active[301], `pod="nan"`, "NaN is the least telling")
+	require.Less(t, len(got.Active[1]), 2*gatekeeper.MaxEvidenceText)
 }
 
 func TestJudgeLabelChangeIsANewAlert(t *testing.T) {

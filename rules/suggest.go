@@ -7,7 +7,7 @@ import (
 
 // didYouMean gives a hint with the known name nearest to a wrong one, or "".
 func didYouMean(wrong string, known []string) string {
-	best, least := "", max(1, len(wrong)/3)+1
+	best, least := "", min(max(1, len(wrong)/3), 4)+1
 	for _, name := range known {
 		d := distance(wrong, name)
 		if d < least || d == least && best != "" && strings.HasPrefix(name, wrong) {

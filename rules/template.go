@@ -152,7 +152,7 @@ func expand(ctx context.Context, text string, s gatekeeper.Sample, at time.Time)
 	if err != nil {
 		return capText(fmt.Sprintf("<error expanding template: %v>", err), gatekeeper.MaxEvidenceText)
 	}
-	return out
+	return capText(out, maxExpanded)
 }
 
 // wideVerb is a width or precision that would make one verb of printf give thousands of bytes.
