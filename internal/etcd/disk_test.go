@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"github.com/gatekeeper-engine/gatekeeper"
@@ -85,13 +86,13 @@ func TestFullDisk(t *testing.T) {
 // can't go on: the process must live, and every call must answer.
 func TestDiskFullUnderEtcd(t *testing.T) {
 	dir := disk(t, "size=100m")
-	s := start(t, filepath.Join(dir, "data"))
+	s, err := Start(t.Context(), Options{Dir: filepath.Join(dir, "data")}) // without a log: parts of it outlive the test
+	require.NoError(t, err)
 	j := openIn(t, s)
 	require.NoError(t, commit(j, t, "r", 0, "before"))
 	fill(t, dir)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	var err error
 	for err == nil {
 		_, err = s.Client().Put(ctx, root+"test", strings.Repeat("x", 1<<20))
 	}
@@ -158,6 +159,20 @@ func TestOneProcessPerDirectory(t *testing.T) {
 	requireUnavailable(t, err, dir, "in use by another Gatekeeper")
 	require.NoError(t, s.Close())
 	start(t, dir)
+}
+
+func TestCloseLeavesNothingRunning(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	s, err := Start(t.Context(), Options{Dir: t.TempDir()})
+	require.NoError(t, err)
+	j := openIn(t, s)
+	require.NoError(t, commit(j, t, "r", 0, "x"))
+	for range j.Watch(t.Context(), 0) {
+		break
+	}
+	require.NoError(t, s.Close())
+	require.NoError(t, s.Close(), "closing twice")
+	goleak.VerifyNone(t, before)
 }
 
 // TestSockets looks for listening sockets of this process: only unix sockets with a path, in a
