@@ -67,6 +67,11 @@ type Deployed struct {
 	Released []Live `json:"released,omitempty"` // the live state at each rung
 }
 
+// Released notes the live state at each rung again: the pipeline took another step.
+type Released struct {
+	Live []Live `json:"live"`
+}
+
 // Judged tells that a rule's verdict changed, or that what is remembered of it must be kept.
 type Judged struct {
 	Track       Track   `json:"track"`
@@ -248,6 +253,7 @@ const (
 	KindPrepared     Kind = "prepared"
 	KindPinned       Kind = "pinned"
 	KindDeployed     Kind = "deployed"
+	KindReleased     Kind = "released"
 	KindJudged       Kind = "judged"
 	KindAlerted      Kind = "alerted"
 	KindBreached     Kind = "breached"
@@ -272,6 +278,7 @@ func (Opened) Kind() Kind       { return KindOpened }
 func (Prepared) Kind() Kind     { return KindPrepared }
 func (Pinned) Kind() Kind       { return KindPinned }
 func (Deployed) Kind() Kind     { return KindDeployed }
+func (Released) Kind() Kind     { return KindReleased }
 func (Judged) Kind() Kind       { return KindJudged }
 func (Alerted) Kind() Kind      { return KindAlerted }
 func (Breached) Kind() Kind     { return KindBreached }
@@ -297,6 +304,7 @@ var bodies = map[Kind]func([]byte) (Body, error){
 	KindPrepared:     decode[Prepared],
 	KindPinned:       decode[Pinned],
 	KindDeployed:     decode[Deployed],
+	KindReleased:     decode[Released],
 	KindJudged:       decode[Judged],
 	KindAlerted:      decode[Alerted],
 	KindBreached:     decode[Breached],

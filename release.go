@@ -91,16 +91,16 @@ var table = map[State]map[Kind]State{
 		KindClosed: Ended,
 	},
 	Watching: {
-		KindHeld:    Holding,
-		KindDecided: Applying,
-		KindJudged:  Watching, KindAlerted: Watching, KindBreached: Watching, KindExtended: Watching, KindMarked: Watching, KindNoted: Watching,
+		KindHeld:     Holding,
+		KindDecided:  Applying,
+		KindReleased: Watching, KindJudged: Watching, KindAlerted: Watching, KindBreached: Watching, KindExtended: Watching, KindMarked: Watching, KindNoted: Watching,
 		KindClosed: Ended,
 	},
 	Holding: {
 		KindDecided: Applying,
 		KindResumed: Watching, KindVetoed: Watching,
-		KindHeld:   Holding, // for another reason
-		KindJudged: Holding, KindAlerted: Holding, KindBreached: Holding, KindExtended: Holding, KindMarked: Holding, KindNoted: Holding,
+		KindHeld:     Holding, // for another reason
+		KindReleased: Holding, KindJudged: Holding, KindAlerted: Holding, KindBreached: Holding, KindExtended: Holding, KindMarked: Holding, KindNoted: Holding,
 		KindClosed: Ended,
 	},
 	Applying: {
@@ -234,14 +234,18 @@ func (p Pinned) apply(r *Release, _ Fact) error {
 }
 
 func (d Deployed) apply(r *Release, f Fact) error {
-	if len(d.Released) != 0 && len(d.Released) != len(r.Rungs) {
-		return fmt.Errorf("%d live states for a ladder of %d rungs", len(d.Released), len(r.Rungs))
-	}
-	for i, live := range d.Released {
-		r.Rungs[i].Released = &live
-	}
 	r.DeployedAt = f.At
 	r.WindowEnd = f.At.Add(time.Duration(r.Window))
+	return Released{Live: d.Released}.apply(r, f)
+}
+
+func (l Released) apply(r *Release, _ Fact) error {
+	if len(l.Live) != 0 && len(l.Live) != len(r.Rungs) {
+		return fmt.Errorf("%d live states for a ladder of %d rungs", len(l.Live), len(r.Rungs))
+	}
+	for i, live := range l.Live {
+		r.Rungs[i].Released = &live
+	}
 	return nil
 }
 

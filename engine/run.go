@@ -25,20 +25,21 @@ type run struct {
 
 	inbox chan func()
 
-	r       gatekeeper.Release
-	watches []*watch         // of the rules, in the file's order
-	checks  []*watch         // of the rules bound to what was returned to, while verifying
-	rungs   []actions.Action // by rung; nil where it can't be opened
-	subject actions.Subject
-	bound   *rules.Bound
-	again   time.Time                            // when to look again; zero: only when something happens
-	busy    map[string]bool                      // jobs under way, by name
-	check   *targetCheck                         // what the rungs' live states say, for a breach under consideration
-	beat    struct{ traffic, prepare time.Time } // when they were last tried
-	grace   time.Time                            // until when a breach waits for others of its slot
-	ctx     context.Context                      // of the engine's Run
-	retryAt time.Time                            // the journal refused a write: nothing is recorded before
-	resumed string                               // why the last hold ended
+	r        gatekeeper.Release
+	watches  []*watch         // of the rules, in the file's order
+	checks   []*watch         // of the rules bound to what was returned to, while verifying
+	rungs    []actions.Action // by rung; nil where it can't be opened
+	subject  actions.Subject
+	bound    *rules.Bound
+	again    time.Time                            // when to look again; zero: only when something happens
+	busy     map[string]bool                      // jobs under way, by name
+	check    *targetCheck                         // what the rungs' live states say, for a breach under consideration
+	beat     struct{ traffic, prepare time.Time } // when they were last tried
+	grace    time.Time                            // until when a breach waits for others of its slot
+	ctx      context.Context                      // of the engine's Run
+	retryAt  time.Time                            // the journal refused a write: nothing is recorded before
+	resumed  string                               // why the last hold ended
+	deployed []func(error)                        // who waits to hear that the window has started
 }
 
 const (

@@ -69,24 +69,37 @@ func (u *run) pace() time.Duration {
 	return pace
 }
 
-// deploy notes what is live at each rung as the released state and starts the window at that
-// instant; done, unless nil, is told how it went.
+// deploy notes what is live at each rung as the released state, and starts the window at that
+// instant if it has not started; done, unless nil, is told how it went. Who asks while that is
+// under way is told with it.
 func (u *run) deploy(at time.Time, how, actor string, done func(error)) {
+	if done != nil {
+		u.deployed = append(u.deployed, done)
+	}
 	live := make([]gatekeeper.Live, len(u.r.Rungs))
-	started := u.job("deploy", observeLimit, func(ctx context.Context) {
-		u.observeAll(ctx, live)
-	}, func() {
+	u.job("deploy", observeLimit, func(ctx context.Context) { u.observeAll(ctx, live) }, func() {
 		err := error(nil)
-		if u.r.State == gatekeeper.Waiting {
+		switch {
+		case u.r.State == gatekeeper.Waiting:
 			err = u.recordBy(actor, at, gatekeeper.Deployed{How: how, Released: live})
+		case u.r.Takes(gatekeeper.KindReleased) && u.moved(live):
+			err = u.recordBy(actor, at, gatekeeper.Released{Live: live})
 		}
-		if done != nil {
+		for _, done := range u.deployed {
 			done(err)
 		}
+		u.deployed = nil
 	})
-	if !started && done != nil {
-		done(gatekeeper.Errorf(gatekeeper.CodeConflict, "ask again", "release %s is being marked as deployed already", u.id))
+}
+
+// moved says whether a rung's live state is known and not what was noted as released.
+func (u *run) moved(live []gatekeeper.Live) bool {
+	for i, l := range live {
+		if known := u.r.Rungs[i].Released; l.Print != "" && (known == nil || known.Print != l.Print) {
+			return true
+		}
 	}
+	return false
 }
 
 // observeAll looks at every rung with a target, all at once.

@@ -731,8 +731,8 @@ func TestTimeline_T28_TwoSenders(t *testing.T) {
 			_, held := w.one(id, gatekeeper.KindHeld)
 			require.Len(t, held.(gatekeeper.Held).Breaches, 1)
 			a := w.release(id).Alerts[k]
-			require.Equal(t, start.Add(15*sec), a.StartsAt)
-			require.Equal(t, start.Add(5*mnt+15*sec), a.EndsAt)
+			require.WithinDuration(t, start.Add(15*sec), a.StartsAt, 0)
+			require.WithinDuration(t, start.Add(5*mnt+15*sec), a.EndsAt, 0)
 		})
 	}
 }

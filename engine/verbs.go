@@ -54,19 +54,17 @@ func (u *run) resumedWhy() string {
 	return " (the last hold ended: " + u.resumed + ")"
 }
 
-// Deployed starts the window. Saying it again changes nothing.
+// Deployed starts the window. Said again, as after each step of a stepwise rollout, it notes what
+// is live at the rungs by then as the released state.
 func (e *Engine) Deployed(ctx context.Context, id string, by By) (gatekeeper.Release, error) {
 	at, done := time.Now(), make(chan error, 1)
 	r, err := e.change(ctx, id, "mark as deployed", func(u *run) error {
 		switch u.r.State {
-		case gatekeeper.Waiting:
+		case gatekeeper.Waiting, gatekeeper.Watching, gatekeeper.Holding:
 			u.deploy(at, "pipeline", by.Actor, func(err error) { done <- err })
 			return nil
-		case gatekeeper.Preparing:
-			return u.wrongState("mark as deployed yet; wait for open to answer")
 		}
-		done <- nil
-		return nil
+		return u.wrongState("mark as deployed")
 	})
 	if err != nil {
 		return r, err

@@ -43,6 +43,7 @@ type world struct {
 	down    func(at time.Duration) bool // the backend can't be reached at that moment
 	targets map[string]*target
 	told    []gatekeeper.Fact
+	serves  bool // v2 has been deployed
 	queries int
 }
 
@@ -135,7 +136,9 @@ func (w *world) deploy(id string) {
 	w.t.Helper()
 	w.targets["one"].set("v2")
 	w.targets["two"].set("v2")
-	w.d = time.Now()
+	w.mu.Lock()
+	w.d, w.serves = time.Now(), true
+	w.mu.Unlock()
 	_, err := w.e.Deployed(w.t.Context(), id, engine.By{Actor: "pipeline"})
 	require.NoError(w.t, err)
 }
@@ -328,7 +331,7 @@ func (q *querier) Select(_ context.Context, _ bool, _ *storage.SelectHints, ms .
 	for _, name := range []string{"errors", "requests"} {
 		for _, version := range []string{"v1", "v2", "v3"} {
 			l := labels.FromStrings(labels.MetricName, name, "service", "checkout", "version", version)
-			if !matches(l, ms) {
+			if !matches(l, ms) || version == "v2" && !q.serves {
 				continue
 			}
 			var samples []chunks.Sample
