@@ -38,9 +38,11 @@ func (r *receiver) deliver(_ context.Context, sender string, alerts []gatekeeper
 	return 1, len(alerts) - 1, nil
 }
 
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
 func newWebhooks(t testing.TB, r *receiver) *Webhooks {
 	t.Helper()
-	w, err := New(Config{Deliver: r.deliver, Log: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})
+	w, err := New(Config{Deliver: r.deliver, Log: discard(), Registerer: prometheus.NewRegistry()})
 	require.NoError(t, err)
 	return w
 }
