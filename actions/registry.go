@@ -12,11 +12,7 @@ import (
 )
 
 // later are the actions that a later version brings.
-var later = []string{
-	"argocd/sync", "argorollouts/abort", "aws/alb-weights", "ecs/rollback", "envoy/weights", "flagger/rollback",
-	"helm/rollback", "istio/weights", "kubernetes/patch", "kubernetes/rollout-undo", "kubernetes/scale",
-	"launchdarkly/flag", "nginx/upstream", "nomad/revert", "traefik/weights", "unleash/flag",
-}
+var later = []string{"argocd/sync", "helm/rollback", "kubernetes/rollout-undo", "nginx/upstream"}
 
 // Registry is the explicit list of actions this program has. It doesn't change, so any number of
 // goroutines may use it.

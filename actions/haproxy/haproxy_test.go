@@ -30,6 +30,7 @@ type balancer struct {
 	front  string // URL
 	socket string
 	level  string
+	tcp    string // the runtime API's other address
 	cmd    *exec.Cmd
 	slow   chan struct{} // green answers /slow when it is closed
 }
@@ -46,7 +47,7 @@ func startBalancer(t *testing.T) *balancer {
 	dir, err := os.MkdirTemp("", "haproxy")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	b := &balancer{t: t, dir: dir, socket: filepath.Join(dir, "api.sock"), level: "admin", slow: make(chan struct{})}
+	b := &balancer{t: t, dir: dir, socket: filepath.Join(dir, "api.sock"), level: "admin", tcp: "127.0.0.1:" + freePort(t), slow: make(chan struct{})}
 	blue, green := b.backend("blue"), b.backend("green")
 	port := freePort(t)
 	b.front = "http://127.0.0.1:" + port
@@ -85,6 +86,7 @@ func (b *balancer) configure(port, blue, green string) {
 	text := fmt.Sprintf(`
 global
   stats socket %s mode 600 level %s
+  stats socket ipv4@%s level admin
 defaults
   mode http
   timeout connect 1s
@@ -98,7 +100,7 @@ backend shop
   server green %s weight 1
   server spare 127.0.0.1:1 weight 1 check inter 50ms disabled
 backend empty
-`, b.socket, b.level, port, blue, green)
+`, b.socket, b.level, b.tcp, port, blue, green)
 	require.NoError(b.t, os.WriteFile(filepath.Join(b.dir, "haproxy.cfg"), []byte(text), 0o600))
 }
 
@@ -368,4 +370,15 @@ func TestPrepareNeedsLevelAdmin(t *testing.T) {
 	_, err = b.mustOpen(setBlue).Prepare(t.Context())
 	require.ErrorContains(t, err, `has level "operator"`)
 	require.Equal(t, gatekeeper.CodeRefused, gatekeeper.CodeOf(err))
+}
+
+func TestRuntimeAPIOnTCP(t *testing.T) {
+	b := startBalancer(t)
+	api := runtime{network: "tcp", address: b.tcp}
+	found, err := api.servers(t.Context(), "shop")
+	require.NoError(t, err)
+	require.Equal(t, 100, found["blue"].Weight)
+	b.stop()
+	_, err = api.ask(t.Context(), "show cli level")
+	require.ErrorIs(t, err, actions.ErrNoEffect)
 }
