@@ -8,6 +8,7 @@
 package config
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -35,7 +36,7 @@ type Config struct {
 	HealthFiles    string                `yaml:"health_files"`    // folder of health files that releases may name; "": none
 	Backends       map[string]Backend    `yaml:"backends"`        // metric backends by name; default one embedded, "local"
 	DefaultBackend string                `yaml:"default_backend"` // of health files that name none; default the only one
-	Connections    map[string]Connection `yaml:"connections"`     // by name
+	Connections    map[string]Connection `yaml:"connections"`     // by name; "flags", the built-in flag store, is there unless the name is taken
 	Plans          map[string]Plan       `yaml:"plans"`           // rollback plans by name
 	Alertmanagers  []Section             `yaml:"alertmanagers"`   // that are told of holds, failures and rollbacks
 	Tokens         []Token               `yaml:"tokens"`          // who may do what; none: only this machine, everything
@@ -156,6 +157,12 @@ func (c *Config) fill() {
 	}
 	if len(c.Backends) == 0 {
 		c.Backends = map[string]Backend{"local": {TSDB: &Section{doc: c.At.doc}}}
+	}
+	if _, taken := c.Connections["flags"]; !taken {
+		if c.Connections == nil {
+			c.Connections = map[string]Connection{}
+		}
+		c.Connections["flags"] = Connection{Kind: "flags", Settings: json.RawMessage("{}"), At: Section{doc: c.At.doc}}
 	}
 	if c.DefaultBackend == "" && len(c.Backends) == 1 {
 		for name := range c.Backends {

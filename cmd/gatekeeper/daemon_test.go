@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// log is what a daemon writes, readable while it runs.
+type log struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+var address = regexp.MustCompile(`msg=serving address=(\S+)`)
+
+// begin runs a daemon and points the command line at it; stop ends it and gives its exit code.
+func begin(t *testing.T, dir, more string) (stop func() int, said *log) {
+	t.Helper()
+	path := filepath.Join(dir, "gatekeeper.yml")
+	require.NoError(t, os.WriteFile(path, []byte("listen: 127.0.0.1:0\ndata_dir: data\n"+more), 0o600))
+	said = &log{}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan int, 1)
+	go func() { done <- run(ctx, []string{"serve", "--config", path}, io.Discard, said) }()
+	code, ended := 0, false
+	stop = func() int {
+		if !ended {
+			cancel()
+			code, ended = <-done, true
+		}
+		return code
+	}
+	t.Cleanup(func() { stop() })
+	require.Eventually(t, func() bool { return address.MatchString(said.String()) }, 30*time.Second, 10*time.Millisecond, "%s", said)
+	url := "http://" + address.FindStringSubmatch(said.String())[1]
+	t.Setenv("GATEKEEPER_URL", url)
+	require.Eventually(t, func() bool { return get(t, url+"/-/ready") == http.StatusOK }, 30*time.Second, 10*time.Millisecond)
+	return stop, said
+}
+
+func get(t *testing.T, url string) int {
+	t.Helper()
+	res, err := http.Get(url)
+	require.NoError(t, err)
+	defer res.Body.Close()
+	return res.StatusCode
+}
+
+// gk runs one command line and gives its standard output.
+func gk(t *testing.T, code int, args ...string) string {
+	t.Helper()
+	var out, errs bytes.Buffer
+	got := run(t.Context(), args, &out, &errs)
+	require.Equal(t, code, got, "%v\n%s\n%s", args, &out, &errs)
+	return out.String()
+}
+
+const withFlag = `service: shop
+window: 5m
+groups:
+  - name: a
+    rules:
+      - alert: Bad
+        expr: rate(errors_total{version="${version}"}[1m]) > 1
+rollback:
+  - action: flag/set
+    connection: flags
+    with: {flag: new-checkout, enabled: false}
+    recover_within: 1s
+`
+
+// A release from the command line to a flag that is off again, over a restart of the daemon.
+func TestDaemon(t *testing.T) {
+	dir := t.TempDir()
+	health := filepath.Join(dir, "health.yml")
+	require.NoError(t, os.WriteFile(health, []byte(withFlag), 0o600))
+	stop, said := begin(t, dir, "")
+
+	gk(t, 0, "flag", "set", "new-checkout", "--enabled")
+	require.Regexp(t, `new-checkout +true +on=true +off=false +100`, gk(t, 0, "flag", "list"))
+	gk(t, 0, "release", "open", "--version", "2", "--previous-version", "1", "-f", health, "--id", "r1")
+	require.Equal(t, "r1\n", gk(t, 0, "release", "open", "--version", "2", "--previous-version", "1", "-f", health, "--id", "r1"), "the same again")
+	gk(t, 0, "release", "deployed", "r1")
+	require.Contains(t, gk(t, 0, "release", "show", "r1"), "WATCHING the window ends in")
+	gk(t, 6, "release", "wait", "r1", "--timeout", "50ms")
+
+	require.Equal(t, 0, stop(), "%s", said)
+	gk(t, 7, "release", "show", "r1")
+	stop, said = begin(t, dir, "")
+	require.Contains(t, gk(t, 0, "release", "list", "--open"), "watching")
+
+	gk(t, 0, "release", "rollback", "r1", "--why", "it is slow")
+	told := gk(t, 3, "release", "wait", "r1")
+	for _, want := range []string{"decided", "it is slow", "applying", "applied", "reached", "ROLLED BACK"} {
+		require.Contains(t, told, want)
+	}
+	require.Regexp(t, `new-checkout +false`, gk(t, 0, "flag", "get", "new-checkout"))
+	require.Contains(t, gk(t, 0, "release", "show", "r1", "-o", "json"), `"outcome": "rolled_back"`)
+	gk(t, 1, "release", "approve", "r1")
+	gk(t, 1, "release", "show", "nothing")
+	require.Contains(t, gk(t, 0, "kill-switch", "on", "--why", "trouble"), "is on")
+	require.Contains(t, gk(t, 0, "kill-switch", "off"), "is off")
+	require.Equal(t, 0, stop(), "%s", said)
+}
+
+func TestServeRefusesABadConfiguration(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gatekeeper.yml")
+	require.NoError(t, os.WriteFile(path, []byte(`
+lisen: x
+connections:
+  edge: {kind: haproxi}
+tokens: [{name: ci, scopes: [opn], token_file: none}]
+alertmanagers: [{url: nowhere}]
+backends: {main: {prometheus: {url: "http://x", tiemout: 5s}}}
+`), 0o600))
+	var errs bytes.Buffer
+	require.Equal(t, exitUsage, run(t.Context(), []string{"serve", "--config", path}, io.Discard, &errs))
+	for _, want := range []string{":2:1", "haproxi", `no scope "opn"`, "nowhere", "tiemout", "^^^^^", "nothing was started"} {
+		require.Contains(t, errs.String(), want)
+	}
+	require.Equal(t, exitUsage, run(t.Context(), []string{"serve", "--config", path + ".none"}, io.Discard, &errs))
+}
+
+func TestServeSaysWhenThePortIsTaken(t *testing.T) {
+	dir := t.TempDir()
+	_, said := begin(t, dir, "")
+	taken := address.FindStringSubmatch(said.String())[1]
+	path := filepath.Join(dir, "second.yml")
+	require.NoError(t, os.WriteFile(path, []byte("listen: "+taken+"\ndata_dir: second\n"), 0o600))
+	var errs bytes.Buffer
+	require.Equal(t, exitError, run(t.Context(), []string{"serve", "--config", path}, io.Discard, &errs))
+	require.Contains(t, errs.String(), "is another daemon running?")
+	require.NotContains(t, strings.ToLower(errs.String()), "panic")
+}

@@ -1,0 +1,345 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/actions"
+	"github.com/gatekeeper-engine/gatekeeper/actions/builtin"
+	"github.com/gatekeeper-engine/gatekeeper/engine"
+	"github.com/gatekeeper-engine/gatekeeper/internal/alertmanager"
+	"github.com/gatekeeper-engine/gatekeeper/internal/api"
+	"github.com/gatekeeper-engine/gatekeeper/internal/config"
+	"github.com/gatekeeper-engine/gatekeeper/internal/etcd"
+	"github.com/gatekeeper-engine/gatekeeper/internal/flags"
+	"github.com/gatekeeper-engine/gatekeeper/internal/httpclient"
+	prometheusapi "github.com/gatekeeper-engine/gatekeeper/internal/prometheus"
+	"github.com/gatekeeper-engine/gatekeeper/internal/tsdb"
+	"github.com/gatekeeper-engine/gatekeeper/rules"
+	"github.com/gatekeeper-engine/gatekeeper/webhooks"
+)
+
+// startTimeout is how long the store may take to answer; it replays its log first.
+const startTimeout = 2 * time.Minute
+
+// settings are the configuration's sections, decoded by those they belong to.
+type settings struct {
+	*config.Config
+	prometheus    map[string]prometheusapi.Config
+	tsdb          map[string]tsdb.Config
+	alertmanagers alertmanager.Config
+	tokens        []api.Token
+	connections   map[string]actions.Connection
+}
+
+// decode reads every section; what is wrong with any of them is told at once.
+func decode(cfg *config.Config, registry *actions.Registry) (settings, error) {
+	s := settings{
+		Config: cfg, prometheus: map[string]prometheusapi.Config{}, tsdb: map[string]tsdb.Config{},
+		connections:   map[string]actions.Connection{},
+		alertmanagers: alertmanager.Config{ExternalURL: cfg.ExternalURL},
+	}
+	for name, b := range cfg.Backends {
+		if b.Prometheus != nil {
+			var c prometheusapi.Config
+			b.Prometheus.Decode(&c)
+			s.prometheus[name] = c
+		}
+		if b.TSDB != nil {
+			c := tsdb.Config{Path: filepath.Join(cfg.DataDir, "metrics", name)}
+			b.TSDB.Decode(&c)
+			s.tsdb[name] = c
+		}
+	}
+	for _, section := range cfg.Alertmanagers {
+		var c httpclient.Config
+		section.Decode(&c)
+		s.alertmanagers.Alertmanagers = append(s.alertmanagers.Alertmanagers, c)
+	}
+	for name, c := range cfg.Connections {
+		connection := actions.Connection{Name: name, Kind: c.Kind, Settings: c.Settings}
+		c.At.Check(registry.CheckConnection(connection))
+		s.connections[name] = connection
+	}
+	for _, t := range cfg.Tokens {
+		token, err := readToken(t)
+		t.At.Check(err)
+		s.tokens = append(s.tokens, token)
+	}
+	return s, cfg.Err()
+}
+
+func readToken(t config.Token) (api.Token, error) {
+	scopes := make([]api.Scope, len(t.Scopes))
+	for i, name := range t.Scopes {
+		scopes[i] = api.Scope(name)
+		if !slices.Contains(api.Scopes(), scopes[i]) {
+			return api.Token{}, gatekeeper.Errorf(gatekeeper.CodeInvalid, fmt.Sprintf("the scopes are %v", api.Scopes()), "token %q: there is no scope %q", t.Name, name)
+		}
+	}
+	if t.TokenFile == "" {
+		return api.Token{}, nil // told already
+	}
+	secret, err := os.ReadFile(t.TokenFile)
+	if err != nil {
+		return api.Token{}, gatekeeper.Errorf(gatekeeper.CodeInvalid, "put the secret into a file that only the daemon can read", "token %q: %w", t.Name, err)
+	}
+	return api.NewToken(t.Name, strings.TrimSpace(string(secret)), scopes)
+}
+
+// daemon is everything that runs.
+type daemon struct {
+	log      *slog.Logger
+	registry *actions.Registry
+	store    *etcd.Server
+	flags    *flags.Store
+	engine   *engine.Engine
+	people   *alertmanager.Sender
+	scrapers []*tsdb.Store
+	handler  http.Handler
+
+	closers []func() error // in the order of opening
+}
+
+// serve runs the daemon until ctx ends.
+func serve(ctx context.Context, cfg *config.Config, stderr io.Writer) error {
+	log := newLog(cfg.Log, stderr)
+	registry, err := builtin.Registry(nil)
+	if err != nil {
+		return err
+	}
+	s, err := decode(cfg, registry)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return gatekeeper.Errorf(gatekeeper.CodeUnavailable, "is another daemon running? choose another port with listen:", "nothing was started: %w", err)
+	}
+	d := &daemon{log: log}
+	if err := d.open(ctx, s); err != nil {
+		return errors.Join(err, d.close(), l.Close())
+	}
+	log.Info("serving", "address", l.Addr().String(), "data_dir", cfg.DataDir, "version", version())
+	return errors.Join(d.run(ctx, l), d.close())
+}
+
+func newLog(c config.Log, w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		level = slog.LevelInfo // the configuration was checked before
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// embedded gives the log of a store that runs in the process: what it says of its daily work
+// would bury what happens to releases.
+func embedded(log *slog.Logger) *slog.Logger { return slog.New(warnings{log.Handler()}) }
+
+// warnings passes warnings and errors on, and everything where the log is for debugging.
+type warnings struct{ slog.Handler }
+
+// Enabled says whether a record of that level is passed on.
+func (w warnings) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && w.Handler.Enabled(ctx, level) || w.Handler.Enabled(ctx, slog.LevelDebug)
+}
+
+// WithAttrs keeps the filter.
+func (w warnings) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return warnings{w.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup keeps the filter.
+func (w warnings) WithGroup(name string) slog.Handler { return warnings{w.Handler.WithGroup(name)} }
+
+// open puts the daemon together, from the store up to the face.
+func (d *daemon) open(ctx context.Context, s settings) error {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	starting, stop := context.WithTimeout(ctx, startTimeout)
+	defer stop()
+	var err error
+	if d.store, err = etcd.Start(starting, etcd.Options{Dir: filepath.Join(s.DataDir, "store"), Log: embedded(d.log)}); err != nil {
+		return err
+	}
+	d.closers = append(d.closers, d.store.Close)
+	journal, err := d.store.OpenJournal(starting)
+	if err != nil {
+		return err
+	}
+	if d.flags, err = flags.Open(starting, d.store.Client(), d.log); err != nil {
+		return err
+	}
+	d.closers = append(d.closers, func() error { d.flags.Close(); return nil })
+	if d.registry, err = builtin.Registry(d.flags.Serving()); err != nil {
+		return err
+	}
+	backends, err := d.backends(s, reg)
+	if err != nil {
+		return err
+	}
+	return d.assemble(s, reg, journal, backends)
+}
+
+// backends opens the metric backends.
+func (d *daemon) backends(s settings, reg prometheus.Registerer) (map[string]rules.Querier, error) {
+	all := map[string]rules.Querier{}
+	for name, c := range s.prometheus {
+		q, err := prometheusapi.New(c)
+		if err != nil {
+			return nil, err
+		}
+		d.closers = append(d.closers, q.Close)
+		all[name] = q
+	}
+	for name, c := range s.tsdb {
+		labelled := prometheus.WrapRegistererWith(prometheus.Labels{"backend": name}, reg)
+		store, err := tsdb.Open(c, embedded(d.log).With("backend", name), labelled)
+		if err != nil {
+			return nil, err
+		}
+		d.closers = append(d.closers, store.Close)
+		d.scrapers = append(d.scrapers, store)
+		all[name] = store
+	}
+	return all, nil
+}
+
+// assemble connects the engine with what it drives and with those who drive it.
+func (d *daemon) assemble(s settings, reg *prometheus.Registry, journal gatekeeper.Journal, backends map[string]rules.Querier) error {
+	var err error
+	if d.people, err = alertmanager.New(s.alertmanagers, d.log, reg); err != nil {
+		return err
+	}
+	d.engine, err = engine.New(engine.Config{
+		Journal: journal, Backends: backends, DefaultBackend: s.DefaultBackend,
+		Actions: d.registry, Connections: s.connections, Plans: plans(s.Plans), HealthFiles: healthFiles(s.HealthFiles),
+		Tell:           d.people.Tell,
+		KillSwitchFile: s.Guards.KillSwitchFile, DryRun: s.Guards.DryRun, DryRunServices: s.Guards.DryRunServices,
+		Freezes: freezes(s.Guards.Freezes), CoolDown: time.Duration(s.Guards.CoolDown),
+		QueryTimeout: time.Duration(s.QueryTimeout), ActionTimeout: time.Duration(s.ActionTimeout),
+		Log: d.log, Registerer: reg,
+	})
+	if err != nil {
+		return err
+	}
+	hooks, err := webhooks.New(webhooks.Config{Deliver: d.deliver, Log: d.log, Registerer: reg})
+	if err != nil {
+		return err
+	}
+	d.handler, err = api.New(api.Config{
+		Engine: ready{d.engine, d.store}, Actions: describe(d.registry), Version: version(), Tokens: s.tokens,
+		Alerts: hooks.Prometheus(), Webhooks: map[string]http.Handler{"alertmanager": hooks.Alertmanager()},
+		Flags: flagStore{d.flags}, OFREP: flags.Handler(d.flags),
+		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg}),
+		Log:     d.log,
+	})
+	return err
+}
+
+// deliver hands alerts of webhooks to the engine.
+func (d *daemon) deliver(ctx context.Context, sender string, alerts []gatekeeper.Alert) (matched, dropped int, err error) {
+	r, err := d.engine.Receive(ctx, sender, alerts)
+	return r.Matched, r.Dropped, err
+}
+
+// ready is an engine that is ready only while its store takes writes.
+type ready struct {
+	*engine.Engine
+	store *etcd.Server
+}
+
+// Ready says whether releases are run and can be recorded: nil, or why not.
+func (r ready) Ready() error {
+	if err := r.store.Ready(); err != nil {
+		return err
+	}
+	return r.Engine.Ready()
+}
+
+// flagStore is the flag store as the API names things; both have the same fields.
+type flagStore struct{ *flags.Store }
+
+// List gives every flag, sorted by key.
+func (s flagStore) List() []api.Flag {
+	all := s.Store.List()
+	out := make([]api.Flag, len(all))
+	for i, f := range all {
+		out[i] = api.Flag(f)
+	}
+	return out
+}
+
+// Get gives a flag as the store has it now.
+func (s flagStore) Get(ctx context.Context, key string) (api.Flag, error) {
+	f, err := s.Store.Get(ctx, key)
+	return api.Flag(f), err
+}
+
+// Put stores a flag if its version still is f.Version.
+func (s flagStore) Put(ctx context.Context, f api.Flag) (api.Flag, error) {
+	stored, err := s.Store.Put(ctx, flags.Flag(f))
+	return api.Flag(stored), err
+}
+
+// close closes what was opened, the last first.
+func (d *daemon) close() error {
+	var errs []error
+	for _, c := range slices.Backward(d.closers) {
+		errs = append(errs, c())
+	}
+	return errors.Join(errs...)
+}
+
+func plans(all map[string]config.Plan) map[string][]rules.RungSpec {
+	out := make(map[string][]rules.RungSpec, len(all))
+	for name, p := range all {
+		out[name] = p
+	}
+	return out
+}
+
+func freezes(all []config.Freeze) []engine.Freeze {
+	out := make([]engine.Freeze, len(all))
+	for i, f := range all {
+		out[i] = engine.Freeze{
+			Name: f.Name, Schedule: f.Schedule, Duration: time.Duration(f.Duration), TimeZone: f.TimeZone,
+			Services: f.Services, HoldRollbacks: f.HoldRollbacks,
+		}
+	}
+	return out
+}
+
+// healthFiles reads health files by their names from the operator's folder.
+func healthFiles(dir string) func(string) (rules.Bundle, error) {
+	return func(name string) (rules.Bundle, error) {
+		switch {
+		case dir == "":
+			return rules.Bundle{}, gatekeeper.Errorf(gatekeeper.CodeInvalid, "send the health file with the release, or configure health_files",
+				"the daemon has no folder of health files, so %q can't be found", name)
+		case !filepath.IsLocal(name):
+			return rules.Bundle{}, gatekeeper.Errorf(gatekeeper.CodeInvalid, "name a file below the daemon's health_files", "the health file name %q leaves the folder", name)
+		}
+		return rules.ReadBundle(filepath.Join(dir, name))
+	}
+}
