@@ -128,7 +128,7 @@ func everyKind(t *testing.T, s Setup) {
 		gatekeeper.Vetoed{Rules: []string{"R"}}, gatekeeper.Decided{Cause: gatekeeper.CauseBreach, Says: "s"}, gatekeeper.Attempting{Rung: 1, Key: "k"},
 		gatekeeper.Attempted{Rung: 1, Result: gatekeeper.ResultUnknown, Error: "e"}, gatekeeper.Observed{Rung: 1, Live: live}, gatekeeper.GaveUp{Rung: 1, Why: "w"},
 		gatekeeper.Reached{Rung: 1, Live: live, Already: true}, gatekeeper.NotRecovered{Rung: 1}, gatekeeper.Recovered{Says: "s"},
-		gatekeeper.Extended{Until: epoch, Why: "w"}, gatekeeper.Marked{Why: "w"}, gatekeeper.Noted{Text: "t", Loud: true}, gatekeeper.Closed{Outcome: gatekeeper.OutcomeAborted},
+		gatekeeper.Extended{Until: epoch, Why: "w"}, gatekeeper.Marked{Why: "w"}, gatekeeper.Noted{Text: "t", Loud: true}, gatekeeper.Released{}, gatekeeper.Closed{Outcome: gatekeeper.OutcomeAborted},
 	}
 	var facts []gatekeeper.Fact
 	kinds := make(map[gatekeeper.Kind]bool)
