@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -16,13 +17,10 @@ type source struct {
 
 func newSource(name, text string) *source { return &source{name: name, lines: splitLines(text)} }
 
-func splitLines(text string) []string {
-	lines := strings.Split(text, "\n")
-	for i, line := range lines {
-		lines[i] = strings.TrimSuffix(line, "\r")
-	}
-	return lines
-}
+// lineBreak is what YAML 1.1 counts as one.
+var lineBreak = regexp.MustCompile("\r\n|[\n\r\u0085\u2028\u2029]")
+
+func splitLines(text string) []string { return lineBreak.Split(text, -1) }
 
 // locate gives the line and column of the byte at offset of a scalar's value. Quotes, escapes,
 // folded lines and the indentation of block scalars are undone; where that fails, as in a value
