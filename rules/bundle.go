@@ -35,7 +35,7 @@ func ReadBundle(name string) (Bundle, error) {
 	if err != nil {
 		return Bundle{}, unreadable(name, err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // nothing is written to it
 	left := MaxBundle
 	text, err := readCapped(root, filepath.Base(name), &left)
 	if err != nil {
@@ -72,7 +72,7 @@ func readCapped(root *os.Root, name string, left *int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // nothing is written to it
 	info, err := f.Stat()
 	if err != nil {
 		return "", err

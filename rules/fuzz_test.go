@@ -44,7 +44,7 @@ func FuzzLoad(f *testing.F) {
 		} else if _, err := file.Bind(Vars{Service: "s", Environment: "e", Version: "v", PreviousVersion: "p"}); err != nil {
 			t.Logf("not bound: %v", err) // a label that is missing
 		}
-		if file, err = Load(Bundle{File: "rule_files: [x.yml]", RuleFiles: map[string]string{"x.yml": text}}); err != nil {
+		if _, err = Load(Bundle{File: "rule_files: [x.yml]", RuleFiles: map[string]string{"x.yml": text}}); err != nil {
 			return
 		}
 		if _, errs := rulefmt.Parse([]byte(text), false, model.UTF8Validation, promql, slog.New(slog.DiscardHandler)); len(errs) > 0 {

@@ -41,7 +41,8 @@ func narrower(e parser.Expr) bool {
 		}
 		for _, vs := range selectors(b.LHS) {
 			for _, m := range vs.LabelMatchers {
-				narrow = narrow || !below[m.String()] && !(m.Type == labels.MatchNotEqual && m.Value == "")
+				there := m.Type == labels.MatchNotEqual && m.Value == "" // which asks only that the label is set
+				narrow = narrow || !below[m.String()] && !there
 			}
 		}
 		return nil

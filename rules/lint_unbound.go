@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 )
@@ -47,7 +48,7 @@ func lintUnbound(c lintContext) []finding {
 func (c lintContext) boundToService(vs *parser.VectorSelector) bool {
 	for _, m := range vs.LabelMatchers {
 		positive := m.Type == labels.MatchEqual || m.Type == labels.MatchRegexp
-		if positive && m.Name != labels.MetricName &&
+		if positive && m.Name != model.MetricNameLabel &&
 			(strings.Contains(m.Value, "${service}") || c.file.Service != "" && strings.Contains(m.Value, c.file.Service)) {
 			return true
 		}

@@ -47,7 +47,7 @@ func (l *loader) respond(r *reader, n *yaml.Node) {
 		if t.veto != nil && t.Do != Rollback && t.Do != "" {
 			r.fail(t.veto, checkValue, "Leave it out.", "veto is the time to cancel a rollback; this route does %q", t.Do)
 		}
-		t.Response = t.Response.filled()
+		t.Response = t.filled()
 		l.routes = append(l.routes, t)
 	}
 }

@@ -31,7 +31,7 @@ func (s *source) locate(n *yaml.Node, offset int) (line, column int) {
 	c := &cursor{lines: s.lines}
 	c.to(n.Line-1, n.Column-1)
 	c.properties(n)
-	ok := true
+	var ok bool
 	switch {
 	case n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
 		ok = c.block(value, count, n.Style&yaml.LiteralStyle != 0)
