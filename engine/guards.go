@@ -171,25 +171,30 @@ func (u *run) guardRoute(_ time.Time, act []harm) string {
 type targetCheck struct{ live []gatekeeper.Live }
 
 func (u *run) checkTargets() {
-	live := make([]gatekeeper.Live, len(u.r.Rungs))
-	u.job("targets", observeLimit, func(ctx context.Context) { u.observeAll(ctx, live) }, func() {
+	rungs, live := u.r.Rungs, []gatekeeper.Live(nil)
+	u.job("targets", observeLimit, func(ctx context.Context) { live = observeAll(ctx, rungs, u.actions) }, func() {
 		u.check = &targetCheck{live}
 	})
 }
 
-// guardTarget compares what is live at each rung with what was pinned and what was released.
 func (u *run) guardTarget(time.Time, []harm) string {
 	if u.check == nil {
 		return ""
 	}
+	return compareTargets(u.r.Rungs, u.check.live)
+}
+
+// compareTargets compares what is live at each rung with what was pinned and what was released;
+// it says why a rollback makes no sense, or "".
+func compareTargets(rungs []gatekeeper.Rung, found []gatekeeper.Live) string {
 	usable, there := 0, 0
 	var changed []string
-	for i, rung := range u.r.Rungs {
+	for i, rung := range rungs {
 		if !rung.Usable() {
 			continue
 		}
 		usable++
-		live := u.check.live[i]
+		live := found[i]
 		switch {
 		case live.Position == gatekeeper.AtTarget:
 			there++

@@ -31,10 +31,10 @@ func (u *run) apply(time.Time) error {
 			Why: "no rung of the rollback plan is left; the service may still be on the bad version: take it back by hand"})
 	case !u.r.Rungs[i].Usable():
 		return u.record(gatekeeper.GaveUp{Rung: i, Why: "it has no pinned target: " + u.r.Rungs[i].Problem})
-	case u.rungs[i] == nil:
+	case u.actions[i] == nil:
 		return u.record(gatekeeper.GaveUp{Rung: i, Why: "its action can't be opened with the present configuration; see the log"})
 	}
-	c := &climb{u: u, i: i, rung: u.r.Rungs[i], action: u.rungs[i], more: u.usableAfter(i),
+	c := &climb{u: u, i: i, rung: u.r.Rungs[i], action: u.actions[i], more: u.usableAfter(i),
 		key: gatekeeper.Key(fmt.Sprintf("%s/%d", u.id, i+1))}
 	var err error
 	u.job("ladder", time.Hour, func(ctx context.Context) { err = c.run(ctx) }, func() {
@@ -147,9 +147,9 @@ func (c *climb) applyOnce(ctx context.Context) (gatekeeper.Receipt, error) {
 		receipt gatekeeper.Receipt
 		err     error
 	}
-	answered := make(chan answer, 1)
+	answered, action, target, key := make(chan answer, 1), c.action, *c.rung.Target, c.key
 	go func() {
-		receipt, err := c.action.Apply(ctx, *c.rung.Target, c.key)
+		receipt, err := action.Apply(ctx, target, key)
 		answered <- answer{receipt, err}
 	}()
 	hung := time.NewTimer(limit + hangGrace)
@@ -195,8 +195,8 @@ func (c *climb) awaitTarget(ctx context.Context, result gatekeeper.Result) (gate
 func (c *climb) look(ctx context.Context) gatekeeper.Live {
 	ctx, cancel := context.WithTimeout(ctx, c.u.e.cfg.ActionTimeout)
 	defer cancel()
-	found := make(chan gatekeeper.Live, 1)
-	go func() { found <- observe(ctx, c.action, *c.rung.Target) }()
+	found, action, target := make(chan gatekeeper.Live, 1), c.action, *c.rung.Target
+	go func() { found <- observe(ctx, action, target) }()
 	select {
 	case live := <-found:
 		return live

@@ -16,11 +16,12 @@ import (
 func (u *run) prepare(now time.Time) error {
 	pinned := make([]gatekeeper.Pinned, len(u.r.Rungs))
 	readings := make([]gatekeeper.Reading, len(u.watches))
+	r := u.r
 	u.job("prepare", u.e.cfg.ActionTimeout, func(ctx context.Context) {
-		inherited := u.inherited(ctx)
+		inherited := u.inherited(ctx, r)
 		var all sync.WaitGroup
-		for i := range u.r.Rungs {
-			all.Go(func() { pinned[i] = u.pin(ctx, i, inherited) })
+		for i := range r.Rungs {
+			all.Go(func() { pinned[i] = u.pin(ctx, r, i, inherited) })
 		}
 		for i, w := range u.watches {
 			all.Go(func() {
@@ -68,13 +69,13 @@ func (u *run) recordPrepared(pinned []gatekeeper.Pinned, readings []gatekeeper.R
 
 // inherited gives the rungs of the release that this one supersedes: it never passed, so what it
 // would have returned to is what this one returns to.
-func (u *run) inherited(ctx context.Context) []gatekeeper.Rung {
-	if u.r.Supersedes == "" {
+func (u *run) inherited(ctx context.Context, r gatekeeper.Release) []gatekeeper.Rung {
+	if r.Supersedes == "" {
 		return nil
 	}
-	old, err := u.e.Release(ctx, u.r.Supersedes)
+	old, err := u.e.Release(ctx, r.Supersedes)
 	if err != nil {
-		u.log.Error("the superseded release can't be read: its targets are not inherited", "supersedes", u.r.Supersedes, "err", err)
+		u.log.Error("the superseded release can't be read: its targets are not inherited", "supersedes", r.Supersedes, "err", err)
 		return nil
 	}
 	return old.Rungs
@@ -82,21 +83,21 @@ func (u *run) inherited(ctx context.Context) []gatekeeper.Rung {
 
 // pin prepares one rung. What a superseded release would restore must not be asked again: live is
 // the superseded version now.
-func (u *run) pin(ctx context.Context, i int, inherited []gatekeeper.Rung) gatekeeper.Pinned {
-	rung := u.r.Rungs[i]
+func (u *run) pin(ctx context.Context, r gatekeeper.Release, i int, inherited []gatekeeper.Rung) gatekeeper.Pinned {
+	rung := r.Rungs[i]
 	for _, old := range inherited {
 		if sameRung(old, rung) && old.Target != nil {
 			return gatekeeper.Pinned{Rung: i, Target: old.Target}
 		}
 	}
-	if u.rungs[i] == nil {
+	if u.actions[i] == nil {
 		return gatekeeper.Pinned{Rung: i, Problem: "its action can't be opened with the present configuration"}
 	}
-	target, err := u.rungs[i].Prepare(ctx)
+	target, err := u.actions[i].Prepare(ctx)
 	switch {
 	case err != nil:
 		return gatekeeper.Pinned{Rung: i, Problem: capped(err.Error())}
-	case u.r.Supersedes != "" && target.Kind == gatekeeper.Restore:
+	case r.Supersedes != "" && target.Kind == gatekeeper.Restore:
 		return gatekeeper.Pinned{Rung: i, Problem: "it would restore what is live now, which is the superseded version: the superseded release had no such rung"}
 	}
 	return gatekeeper.Pinned{Rung: i, Target: &target}
@@ -106,7 +107,7 @@ func (u *run) pin(ctx context.Context, i int, inherited []gatekeeper.Rung) gatek
 func (u *run) prepareAgain(now time.Time) {
 	var broken []int
 	for i, rung := range u.r.Rungs {
-		if !rung.Usable() && u.rungs[i] != nil {
+		if !rung.Usable() && u.actions[i] != nil {
 			broken = append(broken, i)
 		}
 	}
@@ -120,11 +121,11 @@ func (u *run) prepareAgain(now time.Time) {
 		u.wake(u.beat.prepare)
 		return
 	}
-	pinned := make([]gatekeeper.Pinned, len(broken))
+	r, pinned := u.r, make([]gatekeeper.Pinned, len(broken))
 	u.job("prepare", u.e.cfg.ActionTimeout, func(ctx context.Context) {
-		inherited := u.inherited(ctx)
+		inherited := u.inherited(ctx, r)
 		for n, i := range broken {
-			pinned[n] = u.pin(ctx, i, inherited)
+			pinned[n] = u.pin(ctx, r, i, inherited)
 		}
 	}, func() {
 		u.beat.prepare = time.Now().Add(prepareAgain)

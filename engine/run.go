@@ -28,7 +28,7 @@ type run struct {
 	r        gatekeeper.Release
 	watches  []*watch         // of the rules, in the file's order
 	checks   []*watch         // of the rules bound to what was returned to, while verifying
-	rungs    []actions.Action // by rung; nil where it can't be opened
+	actions  []actions.Action // by rung; nil where it can't be opened
 	subject  actions.Subject
 	bound    *rules.Bound
 	again    time.Time                            // when to look again; zero: only when something happens
@@ -83,7 +83,7 @@ func (e *Engine) runOf(r gatekeeper.Release, file *rules.File) (*run, error) {
 	for _, rule := range bound.Rules {
 		u.watches = append(u.watches, newWatch(rule, u.phase(rule), r.Tracks[rule.Name]))
 	}
-	u.rungs = e.openRungs(r)
+	u.actions = e.openRungs(r)
 	if r.State != gatekeeper.Preparing {
 		close(u.ready)
 	}

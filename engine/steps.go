@@ -76,8 +76,8 @@ func (u *run) deploy(at time.Time, how, actor string, done func(error)) {
 	if done != nil {
 		u.deployed = append(u.deployed, done)
 	}
-	live := make([]gatekeeper.Live, len(u.r.Rungs))
-	u.job("deploy", observeLimit, func(ctx context.Context) { u.observeAll(ctx, live) }, func() {
+	rungs, live := u.r.Rungs, []gatekeeper.Live(nil)
+	u.job("deploy", observeLimit, func(ctx context.Context) { live = observeAll(ctx, rungs, u.actions) }, func() {
 		err := error(nil)
 		switch {
 		case u.r.State == gatekeeper.Waiting:
@@ -103,16 +103,17 @@ func (u *run) moved(live []gatekeeper.Live) bool {
 }
 
 // observeAll looks at every rung with a target, all at once.
-func (u *run) observeAll(ctx context.Context, live []gatekeeper.Live) {
+func observeAll(ctx context.Context, rungs []gatekeeper.Rung, opened []actions.Action) []gatekeeper.Live {
 	type found struct {
 		i    int
 		live gatekeeper.Live
 	}
-	results := make(chan found, len(live))
+	live := make([]gatekeeper.Live, len(rungs))
+	results := make(chan found, len(rungs))
 	waiting := 0
-	for i, rung := range u.r.Rungs {
-		live[i] = gatekeeper.Live{Position: gatekeeper.Unknown, Says: "no target is pinned"}
-		if action := u.rungs[i]; rung.Usable() && action != nil {
+	for i, rung := range rungs {
+		live[i] = gatekeeper.Live{Position: gatekeeper.Unknown, Says: "not observed"}
+		if action := opened[i]; rung.Usable() && action != nil {
 			waiting++
 			go func() { results <- found{i, observe(ctx, action, *rung.Target)} }()
 		}
@@ -122,9 +123,10 @@ func (u *run) observeAll(ctx context.Context, live []gatekeeper.Live) {
 		case f := <-results:
 			live[f.i] = f.live
 		case <-ctx.Done():
-			return
+			return live
 		}
 	}
+	return live
 }
 
 // observe asks an action, whose error means what Unknown means here.

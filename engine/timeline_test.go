@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -174,15 +175,17 @@ func TestTimeline_T07_BlindToTheEnd(t *testing.T) {
 		w.to(12*mnt + sec)
 		at, _ := w.one(id, gatekeeper.KindHeld)
 		require.Equal(t, 12*mnt, at)
-		require.Contains(t, kinds(w.told), gatekeeper.KindHeld)
+		require.Contains(t, w.toldKinds(), gatekeeper.KindHeld)
 		w.to(43 * mnt)
 		w.outcome(id, gatekeeper.OutcomeInconclusive)
 		require.Empty(t, w.targets["one"].done())
 	})
 }
 
-func kinds(facts []gatekeeper.Fact) (ks []gatekeeper.Kind) {
-	for _, f := range facts {
+func (w *world) toldKinds() (ks []gatekeeper.Kind) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, f := range w.told {
 		ks = append(ks, f.Body.Kind())
 	}
 	return ks
@@ -440,11 +443,11 @@ func TestTimeline_T18_RecoversBeforeApproval(t *testing.T) {
 type dying struct {
 	gatekeeper.Journal
 	after gatekeeper.Kind
-	dead  bool
+	dead  atomic.Bool
 }
 
 func (j *dying) Commit(ctx context.Context, entries ...gatekeeper.Entry) error {
-	if j.dead {
+	if j.dead.Load() {
 		return errors.New("killed")
 	}
 	if err := j.Journal.Commit(ctx, entries...); err != nil {
@@ -453,7 +456,7 @@ func (j *dying) Commit(ctx context.Context, entries ...gatekeeper.Entry) error {
 	for _, e := range entries {
 		for _, f := range e.Facts {
 			if f.Body.Kind() == j.after {
-				j.dead = true
+				j.dead.Store(true)
 				return errors.New("killed")
 			}
 		}
@@ -463,7 +466,7 @@ func (j *dying) Commit(ctx context.Context, entries ...gatekeeper.Entry) error {
 
 // Facts says nothing any more once it is dead, so that the dying engine does not learn of its last write.
 func (j *dying) Facts(ctx context.Context, id string) ([]gatekeeper.Fact, error) {
-	if j.dead {
+	if j.dead.Load() {
 		return nil, errors.New("killed")
 	}
 	return j.Journal.Facts(ctx, id)
@@ -509,7 +512,7 @@ func TestTimeline_T20_KilledBeforeTheReceipt(t *testing.T) {
 		go func() { defer close(over); _ = e.Run(ctx) }()
 		synctest.Wait()
 		w.e, w.stop = e, func() { cancel(); <-over }
-		w.targets["one"].after = func() { j.dead = true }
+		w.targets["one"].after = func() { j.dead.Store(true) }
 		id := w.opened(ruleR + flagPlan)
 		w.to(5*mnt + 10*sec)
 		w.kill()
@@ -551,9 +554,8 @@ func TestTimeline_T21_ApplyHangs(t *testing.T) {
 func TestTimeline_T21_RetriedIfSafe(t *testing.T) {
 	timeline(t, func(t *testing.T, w *world) {
 		bad(w)
-		w.targets["one"].refuse = errors.New("gateway timeout")
-		id := w.opened(ruleR+flagPlan, func(r *engine.OpenRequest) { w.targets["one"].refuse = nil })
-		w.targets["one"].refuse = errors.New("gateway timeout")
+		id := w.opened(ruleR + flagPlan)
+		w.targets["one"].refuses(errors.New("gateway timeout"))
 		w.to(15 * mnt)
 		r := w.outcome(id, gatekeeper.OutcomeRollbackFailed)
 		require.Len(t, r.Rungs[0].Attempts, 3)
@@ -567,7 +569,7 @@ func TestTimeline_T21_NeverRepeated(t *testing.T) {
 	timeline(t, func(t *testing.T, w *world) {
 		bad(w)
 		id := w.opened(ruleR + replace(flagPlan, "switch/set", "switch/once"))
-		w.targets["one"].refuse = errors.New("gateway timeout")
+		w.targets["one"].refuses(errors.New("gateway timeout"))
 		w.to(15 * mnt)
 		r := w.release(id)
 		require.Len(t, r.Rungs[0].Attempts, 1)
@@ -582,8 +584,7 @@ func TestTimeline_T22_NotRecovered(t *testing.T) {
 			if name == "requests" {
 				return 10, true
 			}
-			w := w.targets["two"].live
-			if at >= 3*mnt && w != "v1" {
+			if at >= 3*mnt && w.targets["two"].live != "v1" { // the script runs under the world's lock
 				return 0.5, true
 			}
 			return 0.02, true

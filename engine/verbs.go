@@ -246,13 +246,9 @@ func (e *Engine) beginRollback(ctx context.Context, o gatekeeper.Opened, pinned 
 
 // stillMakesSense refuses targets that are live already, or that somebody has changed since.
 func (e *Engine) stillMakesSense(ctx context.Context, old gatekeeper.Release) error {
-	u := &run{e: e, id: old.ID, r: old, rungs: e.openRungs(old)}
-	live := make([]gatekeeper.Live, len(old.Rungs))
 	ctx, cancel := context.WithTimeout(ctx, observeLimit)
 	defer cancel()
-	u.observeAll(ctx, live)
-	u.check = &targetCheck{live}
-	if says := u.guardTarget(time.Now(), nil); says != "" {
+	if says := compareTargets(old.Rungs, observeAll(ctx, old.Rungs, e.openRungs(old))); says != "" {
 		return gatekeeper.Errorf(gatekeeper.CodeConflict, "take it back by hand, or open a release of the version to return to", "the targets of release %s make no sense any more: %s", old.ID, says)
 	}
 	if !slices.ContainsFunc(old.Rungs, gatekeeper.Rung.Usable) {

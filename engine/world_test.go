@@ -400,13 +400,18 @@ type target struct {
 	hang    time.Duration // Apply takes so long and ignores its context
 	lose    bool          // Apply has its effect and then loses the reply
 	after   func()        // called after an effect
-	slow    time.Duration // until the effect is seen
 }
 
 func (t *target) set(live string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.live = live
+}
+
+func (t *target) refuses(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.refuse = err
 }
 
 func (t *target) done() []string {
@@ -459,10 +464,11 @@ func (a *switchAction) Apply(ctx context.Context, t gatekeeper.Target, _ gatekee
 		time.Sleep(a.hang)
 		return gatekeeper.Receipt{}, ctx.Err()
 	}
-	if a.refuse != nil {
-		return gatekeeper.Receipt{}, a.refuse
-	}
 	a.mu.Lock()
+	if err := a.refuse; err != nil {
+		a.mu.Unlock()
+		return gatekeeper.Receipt{}, err
+	}
 	a.live = to
 	a.effects = append(a.effects, to)
 	after, lose := a.after, a.lose
