@@ -126,6 +126,47 @@ func TestDaemon(t *testing.T) {
 	require.Equal(t, 0, stop(), "%s", said)
 }
 
+// Tokens, a health file of the operator's, and plans for rule files that have none.
+func TestDaemonWithTokensAndPlans(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		return path
+	}
+	ci, ops := write("ci.token", "ci-secret-ci-secret\n"), write("ops.token", "ops-secret-ops-secret\n")
+	write("health/shop.yml", withFlag)
+	plain := write("alerts.yml", "groups:\n  - name: a\n    rules:\n      - alert: Bad\n        expr: rate(errors_total[1m]) > 1\n")
+	plan := write("plan.yml", "- action: flag/set\n  connection: flags\n  with: {flag: f, restore: true}\n")
+	stop, said := begin(t, dir, `
+health_files: health
+tokens:
+  - {name: ci, scopes: [open], token_file: ci.token}
+  - {name: ops, scopes: [operate], token_file: ops.token}
+plans:
+  restore-flag: [{action: flag/set, connection: flags, with: {flag: f, restore: true}}]
+`)
+	gk(t, 1, "release", "list")
+	gk(t, 1, "flag", "set", "f", "--token-file", ci)
+	gk(t, 0, "flag", "set", "f", "--token-file", ops)
+	gk(t, 0, "flag", "set", "new-checkout", "--token-file", ops)
+
+	open := func(code int, args ...string) string {
+		return gk(t, code, append([]string{"release", "open", "--version", "2", "--previous-version", "1", "--actor", "alice", "--token-file", ci}, args...)...)
+	}
+	require.Contains(t, open(0, "--health-file", "shop.yml", "-o", "json"), `"opened_by": "ci (alice)"`)
+	open(2, "--health-file", "../ci.token")
+	open(1, "--health-file", "none.yml", "--service", "none")
+	require.Contains(t, open(0, "-f", plain, "--service", "a", "--plan", "restore-flag", "-o", "yaml"), "action: flag/set")
+	require.Contains(t, open(0, "-f", plain, "--service", "b", "--plan-file", plan, "-o", "yaml"), "action: flag/set")
+	open(2, "-f", plain, "--service", "c", "--plan", "none")
+	open(2, "-f", plain, "--service", "c", "--plan-file", plain)
+	require.Equal(t, 3, strings.Count(gk(t, 0, "release", "list", "--token-file", ops), "waiting"))
+	require.Equal(t, 0, stop(), "%s", said)
+	require.NotContains(t, said.String(), "secret-")
+}
+
 func TestServeRefusesABadConfiguration(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gatekeeper.yml")
 	require.NoError(t, os.WriteFile(path, []byte(`

@@ -49,7 +49,7 @@ func (d *daemon) run(ctx context.Context, l net.Listener) error {
 
 	g.Go(func() error {
 		defer stopEngine()
-		return serveHTTP(failing, l, d.handler, d.log)
+		return d.serveHTTP(failing, l)
 	})
 	g.Go(func() error {
 		defer stopTelling()
@@ -71,10 +71,10 @@ func (d *daemon) run(ctx context.Context, l net.Listener) error {
 	return g.Wait()
 }
 
-// serveHTTP serves until ctx ends, then lets calls under way finish for a moment.
-func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
-	srv := api.Server(ctx, h)
-	srv.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
+// serveHTTP serves until ctx ends, then ends the streams and lets calls under way finish for a moment.
+func (d *daemon) serveHTTP(ctx context.Context, l net.Listener) error {
+	srv := api.Server(d.handler)
+	srv.ErrorLog = slog.NewLogLogger(d.log.Handler(), slog.LevelWarn)
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()
 	select {
@@ -82,12 +82,13 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Lo
 		return err
 	case <-ctx.Done():
 	}
-	log.Info("shutting down")
+	d.log.Info("shutting down")
+	d.endStreams()
 	grace, stop := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer stop()
 	err := srv.Shutdown(grace)
 	if errors.Is(err, context.DeadlineExceeded) {
-		log.Warn("calls were still under way and are cut off")
+		d.log.Warn("calls were still under way and are cut off")
 		err = srv.Close()
 	}
 	if served := <-done; !errors.Is(served, http.ErrServerClosed) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -113,7 +114,8 @@ type daemon struct {
 	scrapers []*tsdb.Store
 	handler  http.Handler
 
-	closers []func() error // in the order of opening
+	endStreams context.CancelFunc // of the handler
+	closers    []func() error     // in the order of opening
 }
 
 // serve runs the daemon until ctx ends.
@@ -247,12 +249,14 @@ func (d *daemon) assemble(s settings, reg *prometheus.Registry, journal gatekeep
 	if err != nil {
 		return err
 	}
+	streams, endStreams := context.WithCancel(context.Background())
+	d.endStreams = endStreams
 	d.handler, err = api.New(api.Config{
 		Engine: ready{d.engine, d.store}, Actions: describe(d.registry), Version: version(), Tokens: s.tokens,
 		Alerts: hooks.Prometheus(), Webhooks: map[string]http.Handler{"alertmanager": hooks.Alertmanager()},
 		Flags: flagStore{d.flags}, OFREP: flags.Handler(d.flags),
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg}),
-		Log:     d.log,
+		Streams: streams, Log: d.log,
 	})
 	return err
 }
@@ -340,6 +344,10 @@ func healthFiles(dir string) func(string) (rules.Bundle, error) {
 		case !filepath.IsLocal(name):
 			return rules.Bundle{}, gatekeeper.Errorf(gatekeeper.CodeInvalid, "name a file below the daemon's health_files", "the health file name %q leaves the folder", name)
 		}
-		return rules.ReadBundle(filepath.Join(dir, name))
+		b, err := rules.ReadBundle(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			return rules.Bundle{}, gatekeeper.Errorf(gatekeeper.CodeNotFound, "ask the operator for it, or send the health file with the release", "there is no health file %q in the daemon's folder", name)
+		}
+		return b, err
 	}
 }

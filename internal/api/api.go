@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
 	"time"
 
@@ -37,7 +36,8 @@ type Config struct {
 	OFREP    http.Handler            // /ofrep/, scope read; may be nil
 	Metrics  http.Handler            // /metrics, scope read; may be nil
 
-	Log *slog.Logger
+	Streams context.Context // its end ends the streams, so that a shutdown need not wait for their readers; nil: never
+	Log     *slog.Logger
 }
 
 // server holds what the calls share.
@@ -58,6 +58,9 @@ func build(cfg Config, bodyTimeout time.Duration) (http.Handler, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Streams == nil {
+		cfg.Streams = context.Background()
+	}
 	gate, err := newGate(cfg.Tokens)
 	if err != nil {
 		return nil, err
@@ -72,8 +75,7 @@ func build(cfg Config, bodyTimeout time.Duration) (http.Handler, error) {
 }
 
 // Server gives an HTTP server with the limits and timeouts that the handler of [New] is made for.
-// The streams end when ctx does, so that a shutdown need not wait for their readers.
-func Server(ctx context.Context, h http.Handler) *http.Server {
+func Server(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
@@ -81,7 +83,6 @@ func Server(ctx context.Context, h http.Handler) *http.Server {
 		WriteTimeout:      30 * time.Second, // calls that wait longer move it on
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    MaxHeader,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
 }
 

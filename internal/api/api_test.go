@@ -165,19 +165,21 @@ type face struct {
 
 func serve(t *testing.T, cfg Config) face {
 	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	cfg.Streams = ctx
 	h, err := New(cfg)
 	require.NoError(t, err)
-	return serveHandler(t, h)
+	f := serveHandler(t, h)
+	t.Cleanup(stop) // before the server is closed, which waits for the streams
+	return f
 }
 
 func serveHandler(t *testing.T, h http.Handler) face {
 	t.Helper()
-	ctx, stop := context.WithCancel(t.Context())
 	srv := httptest.NewUnstartedServer(h)
-	srv.Config = Server(ctx, h)
+	srv.Config = Server(h)
 	srv.Start()
 	t.Cleanup(func() {
-		stop()
 		srv.Close()
 		http.DefaultClient.CloseIdleConnections()
 	})

@@ -110,7 +110,7 @@ func (s *server) followRelease(ctx context.Context, in *factsInput) (*huma.Strea
 // sendFacts sends facts, then those that come. A change wakes it; what it sends is always read
 // from the journal in order, so a change missed between reading and watching is only late.
 func (s *server) sendFacts(ctx context.Context, out *stream, id string, facts []gatekeeper.Fact, last int64) error {
-	ctx, stop := context.WithCancel(ctx)
+	ctx, stop := s.streaming(ctx)
 	defer stop()
 	changes := s.watch(ctx, -1)
 	tick := time.NewTimer(settle)
@@ -176,7 +176,7 @@ func (s *server) followAll(ctx context.Context, in *changesInput) (*huma.StreamR
 	if err != nil {
 		return nil, err
 	}
-	ctx, stop := context.WithCancel(ctx)
+	ctx, stop := s.streaming(ctx)
 	changes := s.watch(ctx, after)
 	// A watch that can't begin says so at once: then the answer is an error, not an empty stream.
 	var first *watched
@@ -233,6 +233,13 @@ func sendChanges(ctx context.Context, out *stream, first *watched, changes <-cha
 			}
 		}
 	}
+}
+
+// streaming gives a context that ends with the request's or with all streams.
+func (s *server) streaming(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := context.WithCancel(ctx)
+	detach := context.AfterFunc(s.Streams, stop)
+	return ctx, func() { detach(); stop() }
 }
 
 // watched is what a watch gives: a change, or why there are no more.

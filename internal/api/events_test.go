@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -87,6 +88,21 @@ func TestFollowAll(t *testing.T) {
 
 	e.watchErr = fmt.Errorf("revision 7: %w", gatekeeper.ErrGone)
 	require.Equal(t, http.StatusGone, f.problem("GET", "/api/v1/events?after=7", "").Status)
+}
+
+func TestStreamsEndWithTheServer(t *testing.T) {
+	e := newScripted()
+	ctx, stop := context.WithCancel(t.Context())
+	h, err := New(Config{Engine: e, Streams: ctx})
+	require.NoError(t, err)
+	f := serveHandler(t, h)
+	e.add(t, "r", 0, gatekeeper.Opened{Service: "s", Version: "1"})
+	one, all := follow(f, "/api/v1/releases/r/events"), follow(f, "/api/v1/events?after=0")
+	require.Equal(t, "1 fact", one.next())
+	require.Equal(t, "1 change", all.next())
+	stop()
+	require.Equal(t, "", one.next())
+	require.Equal(t, "", all.next())
 }
 
 func TestStreamsAreLimited(t *testing.T) {

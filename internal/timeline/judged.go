@@ -25,7 +25,7 @@ func (t *Timeline) judged(before gatekeeper.Release, f gatekeeper.Fact, b gateke
 		}
 		return []line{{blindLabel(b.Reading.Verdict), warn, name + detail(b.Reading), "", nil}}
 	case was.IsZero() && !is.IsZero():
-		return []line{t.pending(b)}
+		return []line{t.pending(before, b)}
 	case !was.IsZero() && is.IsZero() && b.Reading.Verdict == gatekeeper.Healthy:
 		return []line{{"healthy again", good, name + ": " + seen(b.Reading), since("bad for", was, f.At), nil}}
 	case known && old.Verdict == b.Reading.Verdict:
@@ -34,8 +34,12 @@ func (t *Timeline) judged(before gatekeeper.Release, f gatekeeper.Fact, b gateke
 	return t.changed(old, known, b)
 }
 
-func (t *Timeline) pending(b gatekeeper.Judged) line {
-	l := line{"pending", bad, fmt.Sprintf("%s: %s", b.Track.Rule, seen(b.Reading)), "", nil}
+func (t *Timeline) pending(before gatekeeper.Release, b gatekeeper.Judged) line {
+	label := "pending"
+	if before.State == gatekeeper.Verifying {
+		label = "still bad"
+	}
+	l := line{label, bad, fmt.Sprintf("%s: %s", b.Track.Rule, seen(b.Reading)), "", nil}
 	if b.Reading.Summary != "" {
 		l.more = []string{b.Reading.Summary}
 	}

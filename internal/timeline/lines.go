@@ -23,6 +23,8 @@ func (t *Timeline) lines(before gatekeeper.Release, f gatekeeper.Fact) []line {
 		return t.prepared([]gatekeeper.Pinned{b})
 	case gatekeeper.Deployed:
 		return []line{t.deployed(b)}
+	case gatekeeper.Released:
+		return []line{t.released(b)}
 	case gatekeeper.Judged:
 		return t.judged(before, f, b)
 	case gatekeeper.Alerted:
@@ -132,6 +134,14 @@ func (t *Timeline) deployed(b gatekeeper.Deployed) line {
 	return line{"deployed", good, text + "; the window begins", since("after opening", t.release.OpenedAt, t.release.DeployedAt), nil}
 }
 
+func (t *Timeline) released(b gatekeeper.Released) line {
+	l := line{label: "released", text: "the pipeline took another step"}
+	for i, live := range b.Live {
+		l.more = append(l.more, t.rung(i, false)+" finds "+live.Says)
+	}
+	return l
+}
+
 func (t *Timeline) held(f gatekeeper.Fact, b gatekeeper.Held) line {
 	text := fmt.Sprintf("%s: %s", strings.ReplaceAll(string(b.Reason), "_", " "), b.Says)
 	l := line{"held", warn, text, "", nil}
@@ -141,7 +151,7 @@ func (t *Timeline) held(f gatekeeper.Fact, b gatekeeper.Held) line {
 	} else {
 		l.more = append(l.more, fmt.Sprintf("waits %s for a person", wait))
 	}
-	l.more = append(l.more, t.breaches(b.Breaches)...)
+	l.more = append(l.more, t.unsaid(b.Says, b.Breaches)...)
 	return l
 }
 
@@ -158,7 +168,12 @@ func (t *Timeline) decided(f gatekeeper.Fact, b gatekeeper.Decided) line {
 	if b.Says != "" {
 		text += ": " + b.Says
 	}
-	return line{"decided", bad, text, since("pending → decided", earliest(b.Breaches), f.At), t.breaches(b.Breaches)}
+	return line{"decided", bad, text, since("pending → decided", earliest(b.Breaches), f.At), t.unsaid(b.Says, b.Breaches)}
+}
+
+// unsaid tells of the breaches that a sentence does not name.
+func (t *Timeline) unsaid(says string, all []gatekeeper.Breach) []string {
+	return t.breaches(slices.DeleteFunc(slices.Clone(all), func(b gatekeeper.Breach) bool { return strings.Contains(says, b.Rule) }))
 }
 
 // breaches tells of each breach what was seen against what limit, and since when.

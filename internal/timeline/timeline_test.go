@@ -77,7 +77,7 @@ func rolledBack() story {
 	breach := gatekeeper.Breach{Rule: "HighErrorRate", Since: at(185 * time.Second), For: gatekeeper.Duration(2 * time.Minute), Reading: bad}
 	s.add(185*time.Second, "", gatekeeper.Judged{Track: pendingTrack(at(185 * time.Second)), Reading: bad})
 	s.add(200*time.Second, "", gatekeeper.Judged{Track: pendingTrack(at(185 * time.Second)), Reading: bad}) // kept, no news
-	s.add(305*time.Second, "", gatekeeper.Decided{Cause: gatekeeper.CauseBreach, Breaches: []gatekeeper.Breach{breach}, Says: "HighErrorRate stood for 2m"})
+	s.add(305*time.Second, "", gatekeeper.Decided{Cause: gatekeeper.CauseBreach, Breaches: []gatekeeper.Breach{breach}, Says: "HighErrorRate is 0.05123 (bad: > 0.01) for 2m"})
 	s.add(305*time.Second+3*time.Millisecond, "", gatekeeper.Attempting{Rung: 0, Key: "k"})
 	s.add(305*time.Second+15*time.Millisecond, "", gatekeeper.Attempted{Rung: 0, Result: gatekeeper.ResultDone, Receipt: &gatekeeper.Receipt{Says: "flag new-checkout set to off"}})
 	s.add(306*time.Second+200*time.Millisecond, "", gatekeeper.Reached{Rung: 0, Live: gatekeeper.Live{Position: gatekeeper.AtTarget, Says: "flag new-checkout is off"}})
@@ -89,6 +89,7 @@ func rolledBack() story {
 func passed() story {
 	s := begin(twoRungs()...)
 	s.deploy()
+	s.add(time.Minute, "ci", gatekeeper.Released{Live: []gatekeeper.Live{{Says: "flag new-checkout is on for 50%"}, {Says: "blue=50 green=50"}}})
 	from := at(90 * time.Second)
 	s.add(90*time.Second, "", gatekeeper.Judged{Track: pendingTrack(from), Reading: reading(from, gatekeeper.Unhealthy, 0.02)})
 	s.add(2*time.Minute, "", gatekeeper.Judged{Track: gatekeeper.Track{Rule: "HighErrorRate", Verdict: gatekeeper.Healthy}, Reading: reading(at(2*time.Minute), gatekeeper.Healthy, 0.001)})
@@ -122,6 +123,7 @@ func ladder() story {
 	s.add(61*time.Second, "", gatekeeper.Attempting{Rung: 0, Key: "k"})
 	s.add(91*time.Second, "", gatekeeper.Attempted{Rung: 0, Result: gatekeeper.ResultUnknown, Error: "no answer within 30s"})
 	s.add(92*time.Second, "", gatekeeper.Reached{Rung: 0, Live: gatekeeper.Live{Position: gatekeeper.AtTarget, Says: "off"}})
+	s.add(95*time.Second, "", gatekeeper.Judged{Track: pendingTrack(at(95 * time.Second)), Reading: reading(at(95*time.Second), gatekeeper.Unhealthy, 0.5)})
 	s.add(212*time.Second, "", gatekeeper.NotRecovered{Rung: 0, Breaches: []gatekeeper.Breach{breach}})
 	s.add(212*time.Second, "", gatekeeper.Attempting{Rung: 1, Key: "k2"})
 	s.add(213*time.Second, "", gatekeeper.Attempted{Rung: 1, Result: gatekeeper.ResultFailed, Error: "connection refused"})
