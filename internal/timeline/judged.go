@@ -31,7 +31,7 @@ func (t *Timeline) judged(before gatekeeper.Release, f gatekeeper.Fact, b gateke
 	case known && old.Verdict == b.Reading.Verdict:
 		return nil
 	}
-	return t.changed(old, known, b)
+	return t.changed(b)
 }
 
 func (t *Timeline) pending(before gatekeeper.Release, b gatekeeper.Judged) line {
@@ -46,7 +46,7 @@ func (t *Timeline) pending(before gatekeeper.Release, b gatekeeper.Judged) line 
 	return l
 }
 
-func (t *Timeline) changed(old gatekeeper.Track, known bool, b gatekeeper.Judged) []line {
+func (t *Timeline) changed(b gatekeeper.Judged) []line {
 	name := b.Track.Rule
 	switch b.Reading.Verdict {
 	case gatekeeper.Healthy:
