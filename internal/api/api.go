@@ -71,7 +71,7 @@ func build(cfg Config, bodyTimeout time.Duration) (http.Handler, error) {
 	if err := s.mount(mux, spec); err != nil {
 		return nil, err
 	}
-	return http.MaxBytesHandler(mux, MaxBody), nil
+	return http.MaxBytesHandler(explained{mux}, MaxBody), nil
 }
 
 // Server gives an HTTP server with the limits and timeouts that the handler of [New] is made for.
@@ -148,11 +148,44 @@ func (s *server) mount(mux *http.ServeMux, spec *huma.OpenAPI) error {
 	if s.Metrics != nil {
 		mux.Handle("GET /metrics", s.gate.guardOrLocal(ScopeRead, s.Metrics))
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		writeProblem(w, newProblem(http.StatusNotFound, "there is nothing at "+r.URL.Path+": see /openapi.json"))
-	})
 	return nil
 }
+
+// explained is a mux whose own errors, for paths and methods that are not served, are problems.
+type explained struct{ *http.ServeMux }
+
+// ServeHTTP serves what the mux has a pattern for.
+func (e explained) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h, pattern := e.Handler(r)
+	if pattern != "" {
+		e.ServeMux.ServeHTTP(w, r)
+		return
+	}
+	refused := verdict{header: w.Header()}
+	h.ServeHTTP(&refused, r)
+	message := "there is nothing at " + r.URL.Path
+	if refused.status == http.StatusMethodNotAllowed {
+		message = r.Method + " is not for " + r.URL.Path + ": it takes " + w.Header().Get("Allow")
+	}
+	p := newProblem(refused.status, message)
+	p.Hint = "see /openapi.json"
+	writeProblem(w, p)
+}
+
+// verdict keeps the status and the header of an answer and drops its body.
+type verdict struct {
+	header http.Header
+	status int
+}
+
+// Header gives the header of the real answer.
+func (v *verdict) Header() http.Header { return v.header }
+
+// Write drops the body.
+func (v *verdict) Write(b []byte) (int, error) { return len(b), nil }
+
+// WriteHeader keeps the status.
+func (v *verdict) WriteHeader(status int) { v.status = status }
 
 func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
 	if err := s.Engine.Ready(); err != nil {

@@ -345,6 +345,9 @@ func TestRead(t *testing.T) {
 	require.Equal(t, gatekeeper.CodeInvalid, f.problem("GET", "/api/v1/releases?limit=9999", "").Code)
 	require.Equal(t, gatekeeper.CodeInvalid, f.problem("GET", "/api/v1/releases?opn=true", "").Code)
 	require.Equal(t, 404, f.problem("GET", "/nowhere", "").Status)
+	p := f.problem("DELETE", "/api/v1/releases", "")
+	require.Equal(t, 405, p.Status)
+	require.Contains(t, p.Detail, "POST")
 }
 
 func TestKillSwitchAndActions(t *testing.T) {
