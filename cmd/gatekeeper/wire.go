@@ -121,24 +121,33 @@ type daemon struct {
 // serve runs the daemon until ctx ends.
 func serve(ctx context.Context, cfg *config.Config, stderr io.Writer) error {
 	log := newLog(cfg.Log, stderr)
-	registry, err := builtin.Registry(nil)
+	d, l, err := start(ctx, cfg, log)
 	if err != nil {
 		return err
-	}
-	s, err := decode(cfg, registry)
-	if err != nil {
-		return err
-	}
-	l, err := net.Listen("tcp", cfg.Listen)
-	if err != nil {
-		return gatekeeper.Errorf(gatekeeper.CodeUnavailable, "is another daemon running? choose another port with listen:", "nothing was started: %w", err)
-	}
-	d := &daemon{log: log}
-	if err := d.open(ctx, s); err != nil {
-		return errors.Join(err, d.close(), l.Close())
 	}
 	log.Info("serving", "address", l.Addr().String(), "data_dir", cfg.DataDir, "version", version())
 	return errors.Join(d.run(ctx, l), d.close())
+}
+
+// start puts the daemon together. It listens, and runs and answers from [daemon.run] on.
+func start(ctx context.Context, cfg *config.Config, log *slog.Logger) (*daemon, net.Listener, error) {
+	registry, err := builtin.Registry(nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := decode(cfg, registry)
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return nil, nil, gatekeeper.Errorf(gatekeeper.CodeUnavailable, "is another daemon running? choose another port with listen:", "nothing was started: %w", err)
+	}
+	d := &daemon{log: log}
+	if err := d.open(ctx, s); err != nil {
+		return nil, nil, errors.Join(err, d.close(), l.Close())
+	}
+	return d, l, nil
 }
 
 func newLog(c config.Log, w io.Writer) *slog.Logger {
