@@ -142,6 +142,7 @@ func (t Track) Next(r Reading, interval time.Duration) Track {
 		}
 		n.Active = nil
 	case NoTraffic, NoData, Lopsided, NoAnswer:
+		n.HealthySince = time.Time{}
 		n.Active = make([]Active, len(t.Active))
 		for i, a := range t.Active {
 			a.Unanswered += Duration(interval)

@@ -168,9 +168,13 @@ func (u *run) blindRules(now time.Time) (hold []string, rollback []harm) {
 		if t.BlindSince.IsZero() || !u.counts(w) || u.r.WatchOnly || u.r.Preexisting[w.rule.Name] {
 			continue
 		}
-		if end := t.BlindSince.Add(res.Blind); now.Before(end) {
+		end := t.BlindSince.Add(res.Blind)
+		if now.Before(end) {
 			u.wake(end)
 			continue
+		}
+		if u.busy["ask "+w.rule.Name] && u.r.State == gatekeeper.Watching && now.Before(end.Add(u.e.cfg.QueryTimeout)) {
+			continue // it may be about to see again
 		}
 		policy := res.NoData
 		if t.Verdict == gatekeeper.NoAnswer {

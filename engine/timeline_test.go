@@ -479,13 +479,7 @@ func TestTimeline_T19_KilledAfterDecided(t *testing.T) {
 				bad(w)
 				w.stop()
 				w.cfg.Journal = &dying{Journal: w.journal, after: kind}
-				e, err := engine.New(w.cfg)
-				require.NoError(t, err)
-				ctx, cancel := context.WithCancel(t.Context())
-				over := make(chan struct{})
-				go func() { defer close(over); _ = e.Run(ctx) }()
-				synctest.Wait()
-				w.e, w.stop = e, func() { cancel(); <-over }
+				w.boot()
 				id := w.opened(ruleR + flagPlan)
 				w.to(5*mnt + 10*sec)
 				require.Empty(t, w.targets["one"].done(), "no effect before its intent is durable")
@@ -505,13 +499,7 @@ func TestTimeline_T20_KilledBeforeTheReceipt(t *testing.T) {
 		w.stop()
 		j := &dying{Journal: w.journal, after: "none"}
 		w.cfg.Journal = j
-		e, err := engine.New(w.cfg)
-		require.NoError(t, err)
-		ctx, cancel := context.WithCancel(t.Context())
-		over := make(chan struct{})
-		go func() { defer close(over); _ = e.Run(ctx) }()
-		synctest.Wait()
-		w.e, w.stop = e, func() { cancel(); <-over }
+		w.boot()
 		w.targets["one"].after = func() { j.dead.Store(true) }
 		id := w.opened(ruleR + flagPlan)
 		w.to(5*mnt + 10*sec)

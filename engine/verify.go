@@ -99,8 +99,11 @@ func (u *run) checkFrom(w *watch, reached time.Time) time.Time {
 
 func (u *run) askCheck(w *watch, now time.Time) {
 	name := "check " + w.rule.Name
+	if u.busy[name] {
+		return
+	}
 	q, due := w.ask(now)
-	if u.busy[name] || !due {
+	if !due {
 		u.wake(w.at())
 		return
 	}
@@ -137,8 +140,9 @@ func (u *run) checkState(w *watch, now, from time.Time, within time.Duration) re
 	case !now.Before(from.Add(2 * within)):
 		return unknown
 	}
-	u.wake(from.Add(within))
-	if !now.Before(from.Add(within)) {
+	if first := from.Add(within); now.Before(first) {
+		u.wake(first)
+	} else {
 		u.wake(from.Add(2 * within))
 	}
 	return wait

@@ -91,6 +91,11 @@ func newWorld(t *testing.T) *world {
 // start runs an engine on the journal; an earlier one loses it.
 func (w *world) start() {
 	w.cfg.Journal = w.journal
+	w.boot()
+}
+
+// boot runs an engine with the world's configuration.
+func (w *world) boot() {
 	e, err := engine.New(w.cfg)
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(w.t.Context())
