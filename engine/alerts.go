@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,8 +25,10 @@ func (e *Engine) Receive(ctx context.Context, sender string, alerts []gatekeeper
 		a.Sender = sender
 		matched, err := e.receive(ctx, a)
 		if err != nil {
-			return done, &gatekeeper.Error{Code: gatekeeper.CodeUnavailable, Message: "an alert could not be written to the journal: " + err.Error(),
-				Hint: "send it again", Err: err}
+			return done, &gatekeeper.Error{
+				Code: gatekeeper.CodeUnavailable, Message: "an alert could not be written to the journal: " + err.Error(),
+				Hint: "send it again", Err: err,
+			}
 		}
 		if matched {
 			done.Matched++
@@ -47,7 +50,7 @@ func (e *Engine) receive(ctx context.Context, a gatekeeper.Alert) (matched bool,
 			continue
 		}
 		err := u.do(ctx, func() error { return u.alerted(a) })
-		if err == errRunOver {
+		if errors.Is(err, errRunOver) {
 			continue
 		}
 		if err != nil {

@@ -32,8 +32,10 @@ func (u *run) standing() []harm {
 		if _, muted := u.r.Muted[name]; muted || !w.full() {
 			continue
 		}
-		h := harm{response: w.rule.Response, preexisting: u.r.Preexisting[name], dryRun: w.rule.DryRun,
-			Breach: gatekeeper.Breach{Rule: name, Since: w.track().Pending(), For: gatekeeper.Duration(w.rule.For), Reading: w.bad}}
+		h := harm{
+			response: w.rule.Response, preexisting: u.r.Preexisting[name], dryRun: w.rule.DryRun,
+			Breach: gatekeeper.Breach{Rule: name, Since: w.track().Pending(), For: gatekeeper.Duration(w.rule.For), Reading: w.bad},
+		}
 		if !w.rule.VersionBound {
 			h.lookback = w.rule.Range
 		}
@@ -156,8 +158,10 @@ func (u *run) considerBlindness(now time.Time) (moved bool, err error) {
 	if len(held) == 0 {
 		return false, nil
 	}
-	return true, u.record(gatekeeper.Held{Reason: gatekeeper.HoldBlind, Blind: held, Until: now.Add(time.Duration(u.r.HoldFor)).UTC(),
-		Says: u.sayBlind(held)})
+	return true, u.record(gatekeeper.Held{
+		Reason: gatekeeper.HoldBlind, Blind: held, Until: now.Add(time.Duration(u.r.HoldFor)).UTC(),
+		Says: u.sayBlind(held),
+	})
 }
 
 // blindRules gives the rules that have been blind for longer than their route bears: those to
@@ -184,8 +188,10 @@ func (u *run) blindRules(now time.Time) (hold []string, rollback []harm) {
 		case policy == rules.Hold:
 			hold = append(hold, w.rule.Name)
 		case policy == rules.Rollback && !u.r.DryRun && !w.rule.DryRun && len(u.r.Rungs) > 0:
-			b := gatekeeper.Breach{Rule: w.rule.Name, Since: t.BlindSince, Reading: w.last,
-				Says: fmt.Sprintf("%s has seen nothing since %s, and its route rolls back then", w.rule.Name, t.BlindSince.Format(time.TimeOnly))}
+			b := gatekeeper.Breach{
+				Rule: w.rule.Name, Since: t.BlindSince, Reading: w.last,
+				Says: fmt.Sprintf("%s has seen nothing since %s, and its route rolls back then", w.rule.Name, t.BlindSince.Format(time.TimeOnly)),
+			}
 			rollback = append(rollback, harm{Breach: b, response: res, blind: true})
 		}
 	}

@@ -184,8 +184,10 @@ func (e *Engine) Release(ctx context.Context, id string) (gatekeeper.Release, er
 func (e *Engine) Facts(ctx context.Context, id string) ([]gatekeeper.Fact, error) {
 	facts, err := e.cfg.Journal.Facts(ctx, id)
 	if errors.Is(err, gatekeeper.ErrNotFound) {
-		return nil, &gatekeeper.Error{Code: gatekeeper.CodeNotFound, Message: fmt.Sprintf("there is no release %q", id),
-			Hint: "list them with: gatekeeper release list", Err: err}
+		return nil, &gatekeeper.Error{
+			Code: gatekeeper.CodeNotFound, Message: fmt.Sprintf("there is no release %q", id),
+			Hint: "list them with: gatekeeper release list", Err: err,
+		}
 	}
 	return facts, err
 }

@@ -54,6 +54,7 @@ func (h *history) note(r gatekeeper.Release) {
 		if r.PreviousVersion != "" {
 			h.versions[of] = r.PreviousVersion
 		}
+	default: // the others say nothing of what is live
 	}
 }
 

@@ -20,7 +20,7 @@ func (u *run) hold(now time.Time) error {
 		return u.record(gatekeeper.Resumed{Why: why})
 	}
 	if h.Reason != gatekeeper.HoldPerson {
-		if moved, err := u.considerHarm(now, u.unheld(now, h)); moved || err != nil {
+		if moved, err := u.considerHarm(now, u.unheld(h)); moved || err != nil {
 			return err
 		}
 	}
@@ -32,7 +32,7 @@ func (u *run) hold(now time.Time) error {
 }
 
 // unheld gives the standing harm that the hold is not about.
-func (u *run) unheld(now time.Time, h gatekeeper.Held) []harm {
+func (u *run) unheld(h gatekeeper.Held) []harm {
 	return slices.DeleteFunc(u.standing(), func(one harm) bool { return h.About(one.Rule) })
 }
 

@@ -27,15 +27,19 @@ func (u *run) apply(time.Time) error {
 	case u.busy["ladder"]:
 		return nil
 	case i >= len(u.r.Rungs):
-		return u.record(gatekeeper.Closed{Outcome: gatekeeper.OutcomeRollbackFailed,
-			Why: "no rung of the rollback plan is left; the service may still be on the bad version: take it back by hand"})
+		return u.record(gatekeeper.Closed{
+			Outcome: gatekeeper.OutcomeRollbackFailed,
+			Why:     "no rung of the rollback plan is left; the service may still be on the bad version: take it back by hand",
+		})
 	case !u.r.Rungs[i].Usable():
 		return u.record(gatekeeper.GaveUp{Rung: i, Why: "it has no pinned target: " + u.r.Rungs[i].Problem})
 	case u.actions[i] == nil:
 		return u.record(gatekeeper.GaveUp{Rung: i, Why: "its action can't be opened with the present configuration; see the log"})
 	}
-	c := &climb{u: u, i: i, rung: u.r.Rungs[i], action: u.actions[i], more: u.usableAfter(i),
-		key: gatekeeper.Key(fmt.Sprintf("%s/%d", u.id, i+1))}
+	c := &climb{
+		u: u, i: i, rung: u.r.Rungs[i], action: u.actions[i], more: u.usableAfter(i),
+		key: gatekeeper.Key(fmt.Sprintf("%s/%d", u.id, i+1)),
+	}
 	var err error
 	u.job("ladder", time.Hour, func(ctx context.Context) { err = c.run(ctx) }, func() {
 		if err != nil && u.ctx.Err() == nil {

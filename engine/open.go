@@ -251,8 +251,10 @@ func (e *Engine) opened(req OpenRequest, file *rules.File, old *run) (gatekeeper
 		return o, invalid("add a rollback section, name a plan of the operator's (--plan), or ask only to watch (--watch-only)", "the release has no rollback plan: nothing could be rolled back")
 	}
 	for i, spec := range plan {
-		rung := gatekeeper.Rung{Action: spec.Action, Connection: spec.Connection, Settings: spec.With, ReturnTo: spec.ReturnTo,
-			RecoverWithin: gatekeeper.Duration(spec.RecoverWithin), ChangedByOther: spec.ChangedByOther}
+		rung := gatekeeper.Rung{
+			Action: spec.Action, Connection: spec.Connection, Settings: spec.With, ReturnTo: spec.ReturnTo,
+			RecoverWithin: gatekeeper.Duration(spec.RecoverWithin), ChangedByOther: spec.ChangedByOther,
+		}
 		_, safety, err := e.openRung(gatekeeper.Release{Opened: o}, rung)
 		if err != nil {
 			return o, &gatekeeper.Error{Code: gatekeeper.CodeOf(err), Message: fmt.Sprintf("rung %d of the rollback plan (%s): %s", i+1, spec.Action, err), Hint: gatekeeper.HintOf(err), Err: err}

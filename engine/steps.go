@@ -31,8 +31,10 @@ const (
 func (u *run) await(now time.Time) error {
 	deadline := u.r.OpenedAt.Add(time.Duration(u.r.StartWithin))
 	if !now.Before(deadline) {
-		return u.record(gatekeeper.Closed{Outcome: gatekeeper.OutcomeInconclusive,
-			Why: "version " + u.r.Version + " was neither reported as deployed nor seen with traffic within " + u.r.StartWithin.String()})
+		return u.record(gatekeeper.Closed{
+			Outcome: gatekeeper.OutcomeInconclusive,
+			Why:     "version " + u.r.Version + " was neither reported as deployed nor seen with traffic within " + u.r.StartWithin.String(),
+		})
 	}
 	u.wake(deadline)
 	u.prepareAgain(now)

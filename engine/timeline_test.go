@@ -694,8 +694,10 @@ respond:
 `
 
 func alert(key string, startsAt, endsAt time.Time, firing bool) gatekeeper.Alert {
-	return gatekeeper.Alert{Key: key, Name: "HighErrorRate", Firing: firing, StartsAt: startsAt, EndsAt: endsAt,
-		Labels: map[string]string{"alertname": "HighErrorRate", "service": "checkout", "severity": "critical"}}
+	return gatekeeper.Alert{
+		Key: key, Name: "HighErrorRate", Firing: firing, StartsAt: startsAt, EndsAt: endsAt,
+		Labels: map[string]string{"alertname": "HighErrorRate", "service": "checkout", "severity": "critical"},
+	}
 }
 
 func TestTimeline_T28_TwoSenders(t *testing.T) {

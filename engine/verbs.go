@@ -63,8 +63,9 @@ func (e *Engine) Deployed(ctx context.Context, id string, by By) (gatekeeper.Rel
 		case gatekeeper.Waiting, gatekeeper.Watching, gatekeeper.Holding:
 			u.deploy(at, "pipeline", by.Actor, func(err error) { done <- err })
 			return nil
+		default:
+			return u.wrongState("mark as deployed")
 		}
-		return u.wrongState("mark as deployed")
 	})
 	if err != nil {
 		return r, err
@@ -165,8 +166,9 @@ func (e *Engine) Close(ctx context.Context, id string, by By) (gatekeeper.Releas
 		switch u.r.State {
 		case gatekeeper.Applying, gatekeeper.Verifying:
 			return gatekeeper.Errorf(gatekeeper.CodeConflict, "wait for it: gatekeeper release wait "+id, "release %s is being rolled back (%s): it can't be closed now", id, u.r.State)
+		default:
+			return u.recordBy(by.Actor, time.Now(), gatekeeper.Closed{Outcome: gatekeeper.OutcomeAborted, Why: join2("closed by "+by.name(), by.Why)})
 		}
-		return u.recordBy(by.Actor, time.Now(), gatekeeper.Closed{Outcome: gatekeeper.OutcomeAborted, Why: join2("closed by "+by.name(), by.Why)})
 	})
 }
 
@@ -222,8 +224,11 @@ func (e *Engine) beginRollback(ctx context.Context, o gatekeeper.Opened, pinned 
 	r, entry := gatekeeper.Release{ID: rand.Text()}, gatekeeper.Entry{}
 	entry.Release = r.ID
 	var err error
-	for _, body := range []gatekeeper.Body{o, gatekeeper.Prepared{Rungs: pinned},
-		gatekeeper.Decided{Cause: gatekeeper.CausePerson, Says: join2(fmt.Sprintf("rollback of the passed release %s asked for by %s", o.RollbackOf, by.name()), by.Why)}} {
+	for _, body := range []gatekeeper.Body{
+		o,
+		gatekeeper.Prepared{Rungs: pinned},
+		gatekeeper.Decided{Cause: gatekeeper.CausePerson, Says: join2(fmt.Sprintf("rollback of the passed release %s asked for by %s", o.RollbackOf, by.name()), by.Why)},
+	} {
 		f := gatekeeper.Fact{Seq: r.Seq + 1, At: time.Now().UTC(), Actor: by.Actor, Body: body}
 		if r, err = r.With(f); err != nil {
 			return r, err

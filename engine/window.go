@@ -103,8 +103,10 @@ func (u *run) endInconclusive(now time.Time, why string) error {
 	}
 	switch policy {
 	case rules.Hold:
-		return u.record(gatekeeper.Held{Reason: gatekeeper.HoldInconclusive, Until: now.Add(time.Duration(u.r.HoldFor)).UTC(),
-			Says: "the window is over and it can't be told whether the release is healthy: " + why + "; approve to roll back, or veto to close"})
+		return u.record(gatekeeper.Held{
+			Reason: gatekeeper.HoldInconclusive, Until: now.Add(time.Duration(u.r.HoldFor)).UTC(),
+			Says: "the window is over and it can't be told whether the release is healthy: " + why + "; approve to roll back, or veto to close",
+		})
 	case rules.Rollback:
 		if says := u.guardKillSwitch(now, nil); says != "" {
 			return u.record(gatekeeper.Held{Reason: gatekeeper.HoldKillSwitch, Until: now.Add(time.Duration(u.r.HoldFor)).UTC(), Says: says})

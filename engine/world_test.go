@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
@@ -335,7 +336,7 @@ func (q *querier) Select(_ context.Context, _ bool, _ *storage.SelectHints, ms .
 	var found []storage.Series
 	for _, name := range []string{"errors", "requests"} {
 		for _, version := range []string{"v1", "v2", "v3"} {
-			l := labels.FromStrings(labels.MetricName, name, "service", "checkout", "version", version)
+			l := labels.FromStrings(model.MetricNameLabel, name, "service", "checkout", "version", version)
 			if !matches(l, ms) || version == "v2" && !q.serves {
 				continue
 			}

@@ -77,7 +77,9 @@ func TestLoadRefusesRuleFilesThatNobodyNamed(t *testing.T) {
 func TestRenderKeepsTheTerminalSafe(t *testing.T) {
 	b := Bundle{Name: "a\x1b[2Jb.yml", File: "service: x\nzzz: \"\x1b]0;evil\a\"\n"}
 	_, err := Load(b)
-	require.NotContains(t, rendered(t, err.(Problems), b), "\x1b")
+	var problems Problems
+	require.ErrorAs(t, err, &problems)
+	require.NotContains(t, rendered(t, problems, b), "\x1b")
 	require.NotContains(t, err.Error(), "\x1b")
 }
 

@@ -121,8 +121,12 @@ func (l *loader) keys(r *reader, f *File, ruleFiles **yaml.Node) []key {
 		{name: "groups", read: func(n *yaml.Node) { l.groups(r, n, true) }},
 		{name: "respond", read: func(n *yaml.Node) { l.respond(r, n) }},
 		{name: "rollback", read: func(n *yaml.Node) { f.Rollback = r.plan(n) }},
-		{name: "budget", later: laterBudget}, {name: "budgets", later: laterBudget}, {name: "blast_radius", later: laterBudget},
-		{name: "slos", later: laterSLO}, {name: "checks", later: laterSLO}, {name: "steps", later: laterSteps},
+		{name: "budget", later: laterBudget},
+		{name: "budgets", later: laterBudget},
+		{name: "blast_radius", later: laterBudget},
+		{name: "slos", later: laterSLO},
+		{name: "checks", later: laterSLO},
+		{name: "steps", later: laterSteps},
 	}
 }
 

@@ -42,8 +42,8 @@ func TestLoadTellsEveryProblem(t *testing.T) {
 			b.Name = filepath.Base(file)
 			f, err := Load(b)
 			require.Nil(t, f)
-			problems, ok := err.(Problems)
-			require.True(t, ok)
+			var problems Problems
+			require.ErrorAs(t, err, &problems)
 			golden(t, strings.TrimSuffix(file, ".yml")+".golden", rendered(t, problems, b))
 		})
 	}

@@ -84,6 +84,7 @@ func (r *reader) value(n *yaml.Node, what string) (any, bool) {
 			all[i], ok = v, ok && good
 		}
 		return all, ok
+	default: // a scalar
 	}
 	var v any
 	switch s.ShortTag() {

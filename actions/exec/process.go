@@ -57,8 +57,10 @@ func (c connection) run(ctx context.Context, argv []string, stdin []byte) (ended
 	}
 	err = cmd.Wait()
 	left := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) == nil
-	e := ended{code: cmd.ProcessState.ExitCode(), stdout: stdout.text, overflow: stdout.overflow,
-		line: hide.line(first(stdout.text)), complain: hide.line(last(stderr.text))}
+	e := ended{
+		code: cmd.ProcessState.ExitCode(), stdout: stdout.text, overflow: stdout.overflow,
+		line: hide.line(first(stdout.text)), complain: hide.line(last(stderr.text)),
+	}
 	switch {
 	case ctx.Err() != nil:
 		return e, fmt.Errorf("it was ended before it was done: %w", context.Cause(ctx))

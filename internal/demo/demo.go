@@ -70,17 +70,21 @@ func Run(ctx context.Context, c Config) (worked bool, err error) {
 	if err := s.put(ctx, api.Flag{Key: flagKey, On: first, Off: first}); err != nil {
 		return false, err
 	}
-	if err := s.watch(ctx, warmUp, first); err != nil {
+	if err := s.watch(ctx, time.Now(), warmUp, first); err != nil {
 		return false, err
 	}
-	healthy := act{id: "demo-good", from: first, to: good, want: gatekeeper.OutcomePassed,
-		title: "1. A good release: half of the customers get " + good}
+	healthy := act{
+		id: "demo-good", from: first, to: good, want: gatekeeper.OutcomePassed,
+		title: "1. A good release: half of the customers get " + good,
+	}
 	if passed, err := s.play(ctx, healthy); err != nil || !passed {
 		return false, err
 	}
-	s.screen.say("%s goes to everybody, and is what the next release returns to.", good)
-	bad := act{id: "demo-bad", from: good, to: worse, want: gatekeeper.OutcomeRolledBack,
-		title: fmt.Sprintf("2. A bad release: half of the customers get %s, which leaks connections and fails more and more", worse)}
+	s.screen.say("\n%s goes to everybody, and is what the next release returns to.", good)
+	bad := act{
+		id: "demo-bad", from: good, to: worse, want: gatekeeper.OutcomeRolledBack,
+		title: fmt.Sprintf("2. A bad release: half of the customers get %s, which leaks connections and fails more and more", worse),
+	}
 	if worked, err = s.play(ctx, bad); err != nil || !worked {
 		return false, err
 	}
@@ -133,6 +137,7 @@ func (s *script) play(ctx context.Context, a act) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	s.screen.say("")
 	if r.Outcome != a.want {
 		s.screen.bad("%s should have ended as %q and ended as %q: %s", a.to, a.want, r.Outcome, r.Why)
 		return false, nil
@@ -142,7 +147,7 @@ func (s *script) play(ctx context.Context, a act) (bool, error) {
 		err = s.put(ctx, s.flag)
 	}
 	if err == nil {
-		err = s.watch(ctx, coolDown, a.to)
+		err = s.watch(ctx, r.DeployedAt, coolDown, a.to)
 	}
 	return true, err
 }
@@ -182,8 +187,9 @@ func (s *script) put(ctx context.Context, f api.Flag) error {
 // is closed.
 func (s *script) follow(ctx context.Context, a act) (gatekeeper.Release, error) {
 	ctx, stop := context.WithCancel(ctx)
-	facts, ended := make(chan gatekeeper.Fact), make(chan error, 1)
+	facts, ended, gone := make(chan gatekeeper.Fact), make(chan error, 1), make(chan struct{})
 	go func() {
+		defer close(gone)
 		ended <- s.Daemon.Follow(ctx, a.id, 0, patience, func(f gatekeeper.Fact) error {
 			select {
 			case facts <- f:
@@ -193,16 +199,14 @@ func (s *script) follow(ctx context.Context, a act) (gatekeeper.Release, error) 
 			}
 		})
 	}()
-	following := true
 	defer func() {
 		stop()
-		if following {
-			<-ended
-		}
+		<-gone
 	}()
 	if err := s.deploy(ctx, a); err != nil {
 		return gatekeeper.Release{}, err
 	}
+	s.Traffic.Take()
 	lines := timeline.New(s.Out, a.id, timeline.Options{Color: s.Color, Location: time.Local})
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
@@ -217,7 +221,6 @@ func (s *script) follow(ctx context.Context, a act) (gatekeeper.Release, error) 
 		case now := <-second.C:
 			s.screen.traffic(since(lines.Release(), now), a.to, s.Traffic.Take())
 		case err := <-ended:
-			following = false
 			return lines.Release(), err
 		}
 	}
@@ -239,19 +242,18 @@ func (s *script) note(a act, f gatekeeper.Fact) {
 	}
 }
 
-// watch shows the customers' errors for a while.
-func (s *script) watch(ctx context.Context, d time.Duration, version string) error {
+// watch shows the customers' errors for a while, by the clock that began at start.
+func (s *script) watch(ctx context.Context, start time.Time, d time.Duration, version string) error {
+	s.Traffic.Take()
 	end := time.NewTimer(d)
 	defer end.Stop()
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
-	start := time.Now()
 	for {
 		select {
 		case now := <-second.C:
 			s.screen.traffic(now.Sub(start), version, s.Traffic.Take())
 		case <-end.C:
-			s.screen.say("")
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()

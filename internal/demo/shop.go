@@ -75,7 +75,7 @@ func (s *Shop) Serve(ctx context.Context, f Flags) error {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("POST /checkout", func(w http.ResponseWriter, r *http.Request) { s.checkout(w, r, f) })
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	stop := context.AfterFunc(ctx, func() { srv.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() }) // cuts off what nobody waits for any more
 	defer stop()
 	if err := srv.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("the shop gave up: %w", err)

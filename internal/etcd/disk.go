@@ -26,7 +26,7 @@ func (s *Server) room() error {
 	if err := unix.Statfs(s.dir, &fs); err != nil {
 		return unavailable("asking for the free space of "+s.dir, err)
 	}
-	if free := int64(fs.Bavail) * int64(fs.Bsize); free < reserve {
+	if free := int64(fs.Bavail) * int64(fs.Bsize); free < reserve { //nolint:unconvert // 32 bits on 32-bit machines
 		return gatekeeper.Errorf(gatekeeper.CodeUnavailable, "Make space on that disk; Gatekeeper goes on by itself then.",
 			"the disk of the data directory %s is full: %d MiB are free, %d are needed; %s: %w", s.dir, free>>20, int64(reserve)>>20, meanwhile, syscall.ENOSPC)
 	}

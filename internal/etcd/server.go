@@ -181,6 +181,7 @@ func (s *Server) alarms(ctx context.Context, quota int64) error {
 			if err != nil {
 				return unavailable(doing, err)
 			}
+		case etcdserverpb.AlarmType_NONE:
 		}
 	}
 	return nil

@@ -25,8 +25,10 @@ func (v serving) Read(ctx context.Context, key string) (flag.State, error) {
 	if err != nil {
 		return flag.State{}, err
 	}
-	return flag.State{Version: f.Version, Enabled: f.Enabled, Variant: f.On, Off: f.Off, Percentage: f.Percentage,
-		Allow: f.Allow, Variants: slices.Sorted(maps.Keys(f.Variants))}, nil
+	return flag.State{
+		Version: f.Version, Enabled: f.Enabled, Variant: f.On, Off: f.Off, Percentage: f.Percentage,
+		Allow: f.Allow, Variants: slices.Sorted(maps.Keys(f.Variants)),
+	}, nil
 }
 
 // Write implements [flag.Store].

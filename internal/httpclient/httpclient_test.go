@@ -63,7 +63,7 @@ func TestClientReadsSecretsAtEachRequest(t *testing.T) {
 	require.Equal(t, "Bearer two", got.Get("Authorization"))
 
 	require.NoError(t, os.Remove(token))
-	_, err = client.Get(server.URL) //nolint:bodyclose // there is no response
+	_, err = client.Get(server.URL)
 	require.ErrorContains(t, err, token)
 }
 
@@ -85,7 +85,7 @@ func TestClientTrustsTheNamedAuthorityOnly(t *testing.T) {
 	defer server.Close()
 	strict, err := Config{URL: server.URL}.New("test")
 	require.NoError(t, err)
-	_, err = strict.Get(server.URL) //nolint:bodyclose // there is no response
+	_, err = strict.Get(server.URL)
 	require.Error(t, err)
 
 	lax, err := Config{URL: server.URL, TLS: TLS{InsecureSkipVerify: true}}.New("test")

@@ -121,14 +121,29 @@ func createAppendRead(t *testing.T, s Setup) {
 func everyKind(t *testing.T, s Setup) {
 	live := gatekeeper.Live{Position: gatekeeper.AtTarget, Print: "p", Says: "there"}
 	bodies := []gatekeeper.Body{
-		gatekeeper.Opened{Service: "shop"}, gatekeeper.Prepared{Rungs: []gatekeeper.Pinned{{Target: &gatekeeper.Target{Kind: gatekeeper.Set, Version: 1, Data: []byte(`{"a":1}`)}}}},
-		gatekeeper.Pinned{Rung: 1, Problem: "gone"}, gatekeeper.Deployed{How: "traffic", Released: []gatekeeper.Live{live}},
-		gatekeeper.Judged{Track: gatekeeper.Track{Rule: "R"}}, gatekeeper.Alerted{Alert: gatekeeper.Alert{Key: "k", StartsAt: epoch}},
-		gatekeeper.Breached{Would: true, Why: "w"}, gatekeeper.Held{Reason: gatekeeper.HoldVeto, Until: epoch}, gatekeeper.Resumed{Why: "w"},
-		gatekeeper.Vetoed{Rules: []string{"R"}}, gatekeeper.Decided{Cause: gatekeeper.CauseBreach, Says: "s"}, gatekeeper.Attempting{Rung: 1, Key: "k"},
-		gatekeeper.Attempted{Rung: 1, Result: gatekeeper.ResultUnknown, Error: "e"}, gatekeeper.Observed{Rung: 1, Live: live}, gatekeeper.GaveUp{Rung: 1, Why: "w"},
-		gatekeeper.Reached{Rung: 1, Live: live, Already: true}, gatekeeper.NotRecovered{Rung: 1}, gatekeeper.Recovered{Says: "s"},
-		gatekeeper.Extended{Until: epoch, Why: "w"}, gatekeeper.Marked{Why: "w"}, gatekeeper.Noted{Text: "t", Loud: true}, gatekeeper.Released{}, gatekeeper.Closed{Outcome: gatekeeper.OutcomeAborted},
+		gatekeeper.Opened{Service: "shop"},
+		gatekeeper.Prepared{Rungs: []gatekeeper.Pinned{{Target: &gatekeeper.Target{Kind: gatekeeper.Set, Version: 1, Data: []byte(`{"a":1}`)}}}},
+		gatekeeper.Pinned{Rung: 1, Problem: "gone"},
+		gatekeeper.Deployed{How: "traffic", Released: []gatekeeper.Live{live}},
+		gatekeeper.Judged{Track: gatekeeper.Track{Rule: "R"}},
+		gatekeeper.Alerted{Alert: gatekeeper.Alert{Key: "k", StartsAt: epoch}},
+		gatekeeper.Breached{Would: true, Why: "w"},
+		gatekeeper.Held{Reason: gatekeeper.HoldVeto, Until: epoch},
+		gatekeeper.Resumed{Why: "w"},
+		gatekeeper.Vetoed{Rules: []string{"R"}},
+		gatekeeper.Decided{Cause: gatekeeper.CauseBreach, Says: "s"},
+		gatekeeper.Attempting{Rung: 1, Key: "k"},
+		gatekeeper.Attempted{Rung: 1, Result: gatekeeper.ResultUnknown, Error: "e"},
+		gatekeeper.Observed{Rung: 1, Live: live},
+		gatekeeper.GaveUp{Rung: 1, Why: "w"},
+		gatekeeper.Reached{Rung: 1, Live: live, Already: true},
+		gatekeeper.NotRecovered{Rung: 1},
+		gatekeeper.Recovered{Says: "s"},
+		gatekeeper.Extended{Until: epoch, Why: "w"},
+		gatekeeper.Marked{Why: "w"},
+		gatekeeper.Noted{Text: "t", Loud: true},
+		gatekeeper.Released{},
+		gatekeeper.Closed{Outcome: gatekeeper.OutcomeAborted},
 	}
 	var facts []gatekeeper.Fact
 	kinds := make(map[gatekeeper.Kind]bool)

@@ -81,10 +81,11 @@ func watchEnds(t *testing.T, s Setup) {
 		cancel() // and no more changes come
 	}
 	require.Equal(t, 1, seen)
-	for range j.Watch(ctx, -1) {
-		require.Fail(t, "a change after the context has ended")
+	for _, err := range j.Watch(ctx, -1) {
+		require.Fail(t, "a change after the context has ended", "%v", err)
 	}
-	for range j.Watch(t.Context(), 0) {
+	for _, err := range j.Watch(t.Context(), 0) {
+		require.NoError(t, err)
 		break // a reader may leave
 	}
 }

@@ -88,8 +88,10 @@ func TestWhatIsNoAnswer(t *testing.T) {
 		"three parts":      {200, vector(`[{"metric":{},"value":[1,"2",3]}]`), gatekeeper.CodeUnavailable, "3 parts"},
 		"bad label":        {200, vector(`[{"metric":{"a":1},"value":[1,"2"]}]`), gatekeeper.CodeUnavailable, "not a vector"},
 		"bad time":         {200, vector(`[{"metric":{},"value":[1e300,"2"]}]`), gatekeeper.CodeUnavailable, "not one"},
-		"many series": {200, vector("[" + strings.Repeat(`{"metric":{},"value":[1,"2"]},`, maxSeries) + `{"metric":{},"value":[1,"2"]}]`),
-			gatekeeper.CodeInvalid, "10001 series"},
+		"many series": {
+			200, vector("[" + strings.Repeat(`{"metric":{},"value":[1,"2"]},`, maxSeries) + `{"metric":{},"value":[1,"2"]}]`),
+			gatekeeper.CodeInvalid, "10001 series",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			q := against(t, answering(c.status, "text/odd", c.body))
@@ -304,7 +306,10 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 func TestConfigRefusesWhatCannotWork(t *testing.T) {
 	url := httpclient.Config{URL: "http://localhost"}
 	for _, c := range []Config{
-		{}, {Config: url, Timeout: -1}, {Config: url, QueryOffset: -1}, {Config: url, MaxConcurrent: -1},
+		{},
+		{Config: url, Timeout: -1},
+		{Config: url, QueryOffset: -1},
+		{Config: url, MaxConcurrent: -1},
 		{Config: url, Params: map[string][]string{"query": {"x"}}},
 	} {
 		_, err := New(c)
