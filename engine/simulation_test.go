@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	seeds = flag.Int("sim.seeds", 60, "how many simulated releases")
+	seeds = flag.Int("sim.seeds", 100, "how many simulated releases")
 	seed  = flag.Uint64("sim.seed", 0, "run this seed only")
 )
 
@@ -38,7 +38,7 @@ func TestSimulation(t *testing.T) {
 		})
 	}
 	t.Logf("outcomes: %v", outcomes)
-	if *seed == 0 && *seeds >= 60 {
+	if *seed == 0 && *seeds >= 100 {
 		for _, want := range []gatekeeper.Outcome{gatekeeper.OutcomePassed, gatekeeper.OutcomeRolledBack, gatekeeper.OutcomeRollbackFailed, gatekeeper.OutcomeBreached, gatekeeper.OutcomeInconclusive} {
 			require.NotZero(t, outcomes[want], "the simulation does not reach %s any more: it tests nothing of it", want)
 		}
