@@ -1,0 +1,49 @@
+# What there is to do. `make` alone lists it.
+
+DEMO_FLAGS ?=
+TEST_FLAGS ?=
+FUZZTIME   ?= 5s
+VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+# Debian keeps haproxy where only root looks.
+export PATH := $(PATH):/usr/sbin:/usr/local/sbin
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint vet bench fuzz servers tools ci clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/gatekeeper
+	go build -trimpath -ldflags '-X main.release=$(VERSION)' -o bin/gatekeeper ./cmd/gatekeeper
+
+demo: build ## show a good and a bad release on this machine; DEMO_FLAGS=--exit ends by itself
+	bin/gatekeeper demo $(DEMO_FLAGS)
+
+test: servers ## run all tests, those with real servers included; TEST_FLAGS for go test
+	go test -timeout 30m $(TEST_FLAGS) ./...
+
+lint: tools ## check style and import arrows
+	"$$(.ci/golangci-lint)" run
+
+vet: ## run go vet
+	go vet ./...
+
+bench: ## run the benchmarks
+	go test -run '^$$' -bench . -benchmem $$(.ci/having Benchmark)
+
+fuzz: ## fuzz each target for FUZZTIME (5s)
+	.ci/fuzz $(FUZZTIME)
+
+servers: ## install the servers that tests run against (Debian, as root), or say what will be skipped
+	@.ci/install-servers
+
+tools: ## build the linter into the cache directory, once
+	@.ci/golangci-lint >/dev/null
+
+ci: ## run everything that a change must pass
+	.ci/run
+
+clean: ## remove what was built
+	rm -rf bin dist
+	go clean -testcache
