@@ -11,6 +11,7 @@ import (
 	"maps"
 	"reflect"
 	"regexp"
+	"slices"
 	"time"
 	"unicode"
 
@@ -69,7 +70,7 @@ func (e *Engine) load(req *OpenRequest) (*rules.File, []byte, error) {
 	}
 	file, err := rules.Load(*req.Bundle)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, &gatekeeper.Error{Code: gatekeeper.CodeInvalid, Message: err.Error(), Hint: "try it with: gatekeeper check " + req.Bundle.Name, Err: err}
 	}
 	if err := fill(&req.Service, file.Service, "service"); err != nil {
 		return nil, nil, err
@@ -356,8 +357,13 @@ func (e *Engine) prepared(ctx context.Context, u *run) (gatekeeper.Release, erro
 			return gatekeeper.Release{}, gatekeeper.Errorf(gatekeeper.CodeUnavailable, "ask again with the same id", "release %s is still being prepared: %w", u.id, ctx.Err())
 		}
 	}
-	r, err := e.Release(ctx, u.id)
-	if err == nil && r.Closed() && r.DeployedAt.IsZero() && r.Outcome == gatekeeper.OutcomeAborted {
+	facts, err := e.Facts(ctx, u.id)
+	if err != nil {
+		return gatekeeper.Release{}, unavailable(err)
+	}
+	r, err := gatekeeper.Replay(u.id, facts)
+	refused := !slices.ContainsFunc(facts, func(f gatekeeper.Fact) bool { return f.Body.Kind() == gatekeeper.KindPrepared })
+	if err == nil && r.Closed() && refused {
 		return r, gatekeeper.Errorf(gatekeeper.CodeRefused, "mend what it names and open again, or open with --watch-only", "release %s was refused: %s", r.ID, r.Why)
 	}
 	return r, err

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,6 +72,9 @@ func simulate(t *testing.T, seed uint64) *simulation {
 	}
 	s.staffed = s.rng.IntN(2) == 0
 	s.outages = s.spans(s.rng.IntN(3), 30*mnt, 5*mnt)
+	if s.rng.IntN(6) == 0 {
+		s.outages = append(s.outages, span{s.moment(25 * mnt), forever})
+	}
 	s.holes = s.spans(s.rng.IntN(2), 30*mnt, 3*mnt)
 	for range s.rng.IntN(4) {
 		s.kills = append(s.kills, s.moment(35*mnt))
@@ -85,7 +89,7 @@ func simulate(t *testing.T, seed uint64) *simulation {
 			target.hang = time.Hour
 		}
 	}
-	s.lost = &lossy{rng: s.rng}
+	s.lost = &lossy{rng: rand.New(rand.NewPCG(seed, 8))}
 	s.restart()
 	return s
 }
@@ -145,7 +149,7 @@ func (s *simulation) run() gatekeeper.Outcome {
 		s.targets["one"].refuses(errors.New("refused"))
 		s.targets["two"].refuses(errors.New("refused"))
 	}
-	s.lost.rate = s.rng.IntN(2) * 20
+	s.lost.loses(s.rng.IntN(2) * 20)
 	for at := time.Duration(0); at < 3*time.Hour; at += 5 * sec {
 		s.to(at)
 		for _, k := range s.kills {
@@ -260,13 +264,27 @@ func (s *simulation) wasDown(at time.Duration) bool {
 // lossy is a journal that now and then refuses a write, or takes it and says that it did not.
 type lossy struct {
 	gatekeeper.Journal
+	mu   sync.Mutex
 	rng  *rand.Rand
 	rate int // one of so many; 0: never
 }
 
+func (j *lossy) loses(rate int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.rate = rate
+}
+
+func (j *lossy) draw() (lose, before bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.rate > 0 && j.rng.IntN(j.rate) == 0, j.rng.IntN(2) == 0
+}
+
 func (j *lossy) Commit(ctx context.Context, entries ...gatekeeper.Entry) error {
-	if j.rate > 0 && entries[0].After > 0 && j.rng.IntN(j.rate) == 0 {
-		if j.rng.IntN(2) == 0 {
+	lose, before := j.draw()
+	if lose && entries[0].After > 0 {
+		if before {
 			return errors.New("etcdserver: request timed out")
 		}
 		if err := j.Journal.Commit(ctx, entries...); err != nil {

@@ -44,7 +44,7 @@ type world struct {
 	down    func(at time.Duration) bool // the backend can't be reached at that moment
 	targets map[string]*target
 	told    []gatekeeper.Fact
-	serves  bool // v2 has been deployed
+	serves  map[string]bool // the versions that have been deployed
 	queries int
 }
 
@@ -69,7 +69,7 @@ rollback:
 `
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, d: time.Now(), targets: map[string]*target{}, journal: memory.New()}
+	w := &world{t: t, d: time.Now(), targets: map[string]*target{}, serves: map[string]bool{"v1": true}, journal: memory.New()}
 	w.traffic(always(0.002))
 	for _, name := range []string{"one", "two"} {
 		w.targets[name] = &target{world: w, name: name, live: "v1"}
@@ -142,8 +142,9 @@ func (w *world) deploy(id string) {
 	w.t.Helper()
 	w.targets["one"].set("v2")
 	w.targets["two"].set("v2")
+	version := w.release(id).Version
 	w.mu.Lock()
-	w.d, w.serves = time.Now(), true
+	w.d, w.serves[version] = time.Now(), true
 	w.mu.Unlock()
 	_, err := w.e.Deployed(w.t.Context(), id, engine.By{Actor: "pipeline"})
 	require.NoError(w.t, err)
@@ -337,7 +338,7 @@ func (q *querier) Select(_ context.Context, _ bool, _ *storage.SelectHints, ms .
 	for _, name := range []string{"errors", "requests"} {
 		for _, version := range []string{"v1", "v2", "v3"} {
 			l := labels.FromStrings(model.MetricNameLabel, name, "service", "checkout", "version", version)
-			if !matches(l, ms) || version == "v2" && !q.serves {
+			if !matches(l, ms) || !q.serves[version] {
 				continue
 			}
 			var samples []chunks.Sample
