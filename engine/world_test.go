@@ -192,7 +192,16 @@ func (w *world) pending(id string) time.Duration {
 	return w.since(since)
 }
 
-func (w *world) story(id string) string {
+// story is the journal for a failing test's message; it is read only then.
+func (w *world) story(id string) fmt.Stringer { return story{w, id} }
+
+type story struct {
+	*world
+	id string
+}
+
+func (w story) String() string {
+	id := w.id
 	all, _ := w.e.Facts(w.t.Context(), id)
 	s := "the journal:\n"
 	for _, f := range all {
