@@ -57,9 +57,9 @@ func showDemo(cmd *cobra.Command, stay bool) (err error) {
 func (d *daemon) perform(ctx context.Context, l net.Listener, shop *demo.Shop, show demo.Config, stay bool) error {
 	ctx, over := context.WithCancel(ctx)
 	defer over()
-	url := "http://" + l.Addr().String()
+	show.URL = "http://" + l.Addr().String()
 	var err error
-	if show.Daemon, err = client.New(url, ""); err != nil {
+	if show.Daemon, err = client.New(show.URL, ""); err != nil {
 		return errors.Join(err, shop.Close(), l.Close())
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -70,7 +70,7 @@ func (d *daemon) perform(ctx context.Context, l net.Listener, shop *demo.Shop, s
 	g.Go(func() (err error) {
 		defer over()
 		if worked, err = demo.Run(ctx, show); err == nil && stay {
-			demo.Stay(ctx, show, url)
+			demo.Stay(ctx, show)
 		}
 		return err
 	})

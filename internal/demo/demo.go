@@ -57,6 +57,7 @@ backends:
 // Config is what the demo runs on and where it shows itself.
 type Config struct {
 	Daemon  *client.Client
+	URL     string // of Daemon
 	Traffic *Traffic
 	Out     io.Writer
 	Color   bool // ANSI colours
@@ -110,6 +111,7 @@ type script struct {
 func (s *script) introduce() {
 	s.screen.heading("A shop, its customers, and Gatekeeper")
 	s.screen.say("Flag %q of Gatekeeper's flag store decides which version a customer gets.", flagKey)
+	s.screen.say("Gatekeeper's API is at %s, the shop's metrics are scraped every second.", s.URL)
 	s.screen.say("This health file says when a release is bad and what takes it back:\n")
 	for line := range strings.Lines(health) {
 		s.screen.say("    %s", strings.TrimRight(line, "\n"))
@@ -289,12 +291,12 @@ func since(r gatekeeper.Release, now time.Time) time.Duration {
 }
 
 // Stay says how to look around while everything stays up, and keeps it up until ctx ends.
-func Stay(ctx context.Context, c Config, url string) {
+func Stay(ctx context.Context, c Config) {
 	program := os.Args[0]
 	s := newScreen(c.Out, c.Color)
 	s.heading("It stays up until you press Ctrl-C")
-	s.say("The API is at %s. Try, in another terminal:\n", url)
-	s.say("    export GATEKEEPER_URL=%s", url)
+	s.say("The API is at %s. Try, in another terminal:\n", c.URL)
+	s.say("    export GATEKEEPER_URL=%s", c.URL)
 	for _, try := range []string{"release list", "release show demo-bad", "release show demo-good -o yaml", "flag get " + flagKey} {
 		s.say("    %s %s", program, try)
 	}

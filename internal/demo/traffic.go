@@ -90,6 +90,7 @@ func (t *Traffic) buy(ctx context.Context, customer string) {
 }
 
 func (t *Traffic) count(version string, asked time.Time, ok bool) {
+	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, counts := range []map[string]Count{t.all, t.latest} {
@@ -98,7 +99,7 @@ func (t *Traffic) count(version string, asked time.Time, ok bool) {
 		if !ok {
 			c.Failed++
 			if c.FirstFailed.IsZero() {
-				c.FirstFailed = time.Now()
+				c.FirstFailed = now
 			}
 		}
 		if asked.After(c.LastAsked) {
