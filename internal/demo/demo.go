@@ -29,7 +29,6 @@ const (
 
 const (
 	flagKey  = "checkout" // decides which customers get the new version
-	half     = 50.0       // percent of the customers that get it while it is watched
 	warmUp   = 4 * time.Second
 	coolDown = 3 * time.Second
 	patience = 2 * time.Minute // for one release, which takes about 20 s
@@ -75,7 +74,7 @@ func Run(ctx context.Context, c Config) (worked bool, err error) {
 		return false, err
 	}
 	healthy := act{
-		id: "demo-good", from: first, to: good, want: gatekeeper.OutcomePassed,
+		id: "demo-good", from: first, to: good, percentage: 50, want: gatekeeper.OutcomePassed,
 		title: "1. A good release: half of the customers get " + good,
 	}
 	if passed, err := s.play(ctx, healthy); err != nil || !passed {
@@ -83,8 +82,8 @@ func Run(ctx context.Context, c Config) (worked bool, err error) {
 	}
 	s.screen.say("\n%s goes to everybody, and is what the next release returns to.", good)
 	bad := act{
-		id: "demo-bad", from: good, to: worse, want: gatekeeper.OutcomeRolledBack,
-		title: fmt.Sprintf("2. A bad release: half of the customers get %s, which leaks connections and fails more and more", worse),
+		id: "demo-bad", from: good, to: worse, percentage: 100, want: gatekeeper.OutcomeRolledBack,
+		title: fmt.Sprintf("2. A bad release: everybody gets %s, which leaks connections and fails more and more", worse),
 	}
 	if worked, err = s.play(ctx, bad); err != nil || !worked {
 		return false, err
@@ -96,7 +95,9 @@ func Run(ctx context.Context, c Config) (worked bool, err error) {
 type act struct {
 	id, title string
 	from, to  string // versions
-	want      gatekeeper.Outcome
+
+	percentage float64 // of the customers that get the new version while it is watched
+	want       gatekeeper.Outcome
 }
 
 // script is a demo under way. One goroutine uses it.
@@ -125,7 +126,7 @@ func (s *script) play(ctx context.Context, a act) (bool, error) {
 	defer stop()
 	s.screen.heading(a.title)
 	// Not enabled, everybody gets Off: the version there was.
-	if err := s.put(ctx, api.Flag{Key: flagKey, On: a.to, Off: a.from, Percentage: half}); err != nil {
+	if err := s.put(ctx, api.Flag{Key: flagKey, On: a.to, Off: a.from, Percentage: a.percentage}); err != nil {
 		return false, err
 	}
 	_, err := s.Daemon.Open(ctx, api.OpenBody{
@@ -154,7 +155,7 @@ func (s *script) play(ctx context.Context, a act) (bool, error) {
 	return true, err
 }
 
-// deploy gives half of the customers the new version and tells Gatekeeper of it, as a pipeline
+// deploy gives the customers the new version and tells Gatekeeper of it, as a pipeline
 // does.
 func (s *script) deploy(ctx context.Context, a act) error {
 	s.flag.Enabled = true

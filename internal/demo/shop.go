@@ -18,7 +18,7 @@ import (
 
 // leak is how many requests the bad version answers until worst of them fail.
 const (
-	leak  = 200
+	leak  = 400
 	worst = 0.6
 )
 
