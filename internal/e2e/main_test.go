@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +15,12 @@ import (
 var program string
 
 func TestMain(m *testing.M) {
+	// The tests wait more than they compute, so more of them run at once than there are processors;
+	// -parallel on the command line comes later and wins.
+	if err := flag.Set("test.parallel", "10"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	dir, err := os.MkdirTemp("", "gatekeeper-e2e")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

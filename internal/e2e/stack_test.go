@@ -20,13 +20,13 @@ import (
 )
 
 // configuration is where the files of all processes stand.
-const configuration = "../../examples/compose"
+const configuration = "testdata/stack"
 
 // stack is the shop in two versions behind HAProxy, watched by Prometheus, with Alertmanager and
 // Gatekeeper beside it.
 type stack struct {
 	commandLine
-	dir                                           string // with the files of examples/compose
+	dir                                           string // with the files of testdata/stack
 	gatekeeper, prometheus, alertmanager, haproxy string // host:port
 	old, new                                      *version
 	traffic                                       *traffic
@@ -65,7 +65,7 @@ func start(t *testing.T, prometheusFile string) *stack {
 
 func (s *stack) path(name string) string { return filepath.Join(s.dir, name) }
 
-// configure copies the example's files, with this test's addresses and paths.
+// configure copies the files of testdata/stack, with this test's addresses and paths.
 func (s *stack) configure() {
 	s.t.Helper()
 	replacer := strings.NewReplacer(

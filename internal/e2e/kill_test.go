@@ -1,0 +1,151 @@
+package e2e
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+)
+
+const kills = 50
+
+var killSeed = flag.Uint64("kill.seed", 0, "kill at the moments of this seed; 0: of a new one")
+
+// moment is when the daemon is killed: that long after something happened.
+type moment struct {
+	after string // "open", "asked" or "changed"
+	delay time.Duration
+}
+
+// The moments lie over the whole way of a release. Most of its time is spent until the decision;
+// most can go wrong in the few milliseconds around the effect, so two of three kills aim there.
+func moments(random *rand.Rand, i int) moment {
+	within := func(d time.Duration) time.Duration { return time.Duration(random.Int64N(int64(d))) }
+	switch i % 3 {
+	case 0:
+		return moment{"open", within(3500 * time.Millisecond)}
+	case 1:
+		return moment{"asked", within(60 * time.Millisecond)}
+	default:
+		return moment{"changed", within(400 * time.Millisecond)}
+	}
+}
+
+// Each of fifty bad releases loses its daemon to SIGKILL at a random moment between open and
+// closed. A new one on the same data takes it up, rolls it back, and changes the target once:
+// also where the target itself does not tell a repeated request from a new one.
+func TestKilledAtRandomMoments(t *testing.T) {
+	seed := *killSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("seed %d; the same moments again: go test ./internal/e2e -run Killed -kill.seed %[1]d", seed)
+	for i := range kills {
+		random := rand.New(rand.NewPCG(seed, uint64(i)))
+		m, takes := moments(random, i), time.Duration(random.Int64N(int64(40*time.Millisecond)))
+		retry := "by_key"
+		if i%2 == 1 {
+			retry = "by_target"
+		}
+		t.Run(fmt.Sprintf("%02d %s after %s %s", i+1, m.delay.Round(time.Microsecond), m.after, retry), func(t *testing.T) {
+			t.Parallel()
+			killed(t, m, startTarget(t, retry == "by_key", takes), retry)
+		})
+	}
+}
+
+// victim is a daemon that is killed, with what it leaves behind.
+type victim struct {
+	commandLine
+	dir     string
+	address string // host:port
+	daemon  *process
+}
+
+// startVictim starts a daemon whose release has that retry safety.
+func startVictim(t *testing.T, g *target, retry string) *victim {
+	t.Helper()
+	v := &victim{dir: t.TempDir(), address: freeAddress(t)}
+	v.commandLine = commandLine{t: t, env: []string{"GATEKEEPER_URL=http://" + v.address}}
+	replacer := strings.NewReplacer("LISTEN", v.address, "SHOP", g.address, "RETRY", retry)
+	for _, name := range []string{"gatekeeper.yml", "health.yml"} {
+		text, err := os.ReadFile(filepath.Join("testdata", "killed", name))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(v.dir, name), []byte(replacer.Replace(string(text))), 0o600))
+	}
+	v.serve()
+	return v
+}
+
+// serve starts the daemon on what there is.
+func (v *victim) serve() {
+	v.t.Helper()
+	v.daemon = run(v.t, program, "serve", "--config", filepath.Join(v.dir, "gatekeeper.yml"))
+	eventually(v.t, func() bool { return answers("http://" + v.address + "/-/ready") }, "the daemon is ready")
+}
+
+// ending is how following a release ended.
+type ending struct {
+	code           int
+	stdout, stderr string
+}
+
+// pipeline says that the release is deployed, again as long as nobody hears it, and follows it to
+// its end, all beside the test.
+func (v *victim) pipeline(id string) <-chan ending {
+	ended := make(chan ending, 1)
+	go func() {
+		for ctx := v.t.Context(); ctx.Err() == nil; {
+			if code, _, _ := v.try("release", "deployed", id); code == 0 {
+				break
+			}
+		}
+		var e ending
+		e.code, e.stdout, e.stderr = v.try("release", "wait", id)
+		ended <- e
+	}()
+	return ended
+}
+
+// killed runs a bad release whose daemon is killed at that moment.
+func killed(t *testing.T, m moment, g *target, retry string) {
+	t.Helper()
+	v := startVictim(t, g, retry)
+	id := strings.TrimSpace(v.gives(0, "release", "open", "--version", "v2", "--previous-version", "v1", "-f", filepath.Join(v.dir, "health.yml")))
+	opened := make(chan struct{})
+	close(opened)
+	at := map[string]<-chan struct{}{"open": opened, "asked": g.asked, "changed": g.changed}[m.after]
+	g.deploy("v2")
+	ended := v.pipeline(id)
+	select {
+	case <-at:
+	case <-time.After(patience):
+		t.Fatalf("nothing was %s", m.after)
+	}
+	time.Sleep(m.delay)
+	v.daemon.end(syscall.SIGKILL)
+	gone := time.Now()
+	v.serve()
+
+	told := <-ended
+	require.Equal(t, 3, told.code, "%s\n%s", told.stdout, told.stderr)
+	require.Contains(t, told.stdout, "ROLLED BACK")
+	var r gatekeeper.Release
+	require.NoError(t, json.Unmarshal([]byte(v.gives(0, "release", "show", id, "-o", "json")), &r))
+	require.Equal(t, gatekeeper.OutcomeRolledBack, r.Outcome, "%s", told.stdout)
+	require.True(t, r.ClosedAt.After(gone), "it was closed at %s, before the kill at %s: this was no test", r.ClosedAt, gone)
+	keys, effects, live := g.counts()
+	require.Equal(t, "v1", live)
+	require.Equal(t, 1, keys, "distinct keys")
+	require.Equal(t, 1, effects, "effects at the target\n%s", told.stdout)
+}
