@@ -28,7 +28,7 @@ func (t *Timeline) lines(before gatekeeper.Release, f gatekeeper.Fact) []line {
 	case gatekeeper.Judged:
 		return t.judged(before, f, b)
 	case gatekeeper.Alerted:
-		return []line{alerted(b.Alert)}
+		return alerted(before.Alerts, b.Alert)
 	case gatekeeper.Breached:
 		return []line{t.breached(f, b)}
 	case gatekeeper.Held:
@@ -173,7 +173,9 @@ func (t *Timeline) decided(f gatekeeper.Fact, b gatekeeper.Decided) line {
 
 // unsaid tells of the breaches that a sentence does not name.
 func (t *Timeline) unsaid(says string, all []gatekeeper.Breach) []string {
-	return t.breaches(slices.DeleteFunc(slices.Clone(all), func(b gatekeeper.Breach) bool { return strings.Contains(says, b.Rule) }))
+	return t.breaches(slices.DeleteFunc(slices.Clone(all), func(b gatekeeper.Breach) bool {
+		return strings.Contains(says, b.Rule) || b.Says != "" && strings.Contains(says, b.Says)
+	}))
 }
 
 // breaches tells of each breach what was seen against what limit, and since when.
@@ -239,7 +241,11 @@ func rungName(r gatekeeper.Rung) string {
 	return r.Action + " by " + r.Connection
 }
 
-func alerted(a gatekeeper.Alert) line {
+// alerted tells an alert that began or ended. Senders repeat alerts that stand, which is no news.
+func alerted(known map[string]gatekeeper.Alert, a gatekeeper.Alert) []line {
+	if k, ok := known[a.Key]; ok && k.Firing == a.Firing && k.Preexisting == a.Preexisting {
+		return nil
+	}
 	l := line{"alert", warn, fmt.Sprintf("%s fires, says %s", a.Name, a.Sender), "", nil}
 	if !a.Firing {
 		l.label, l.tone, l.text = "resolved", good, fmt.Sprintf("%s, says %s", a.Name, a.Sender)
@@ -247,10 +253,10 @@ func alerted(a gatekeeper.Alert) line {
 	if a.Firing && a.Preexisting {
 		l.text += "; it fired before this release, so it does not count"
 	}
-	if a.Summary != "" {
+	if a.Firing && a.Summary != "" {
 		l.more = []string{a.Summary}
 	}
-	return l
+	return []line{l}
 }
 
 func noted(b gatekeeper.Noted) line {

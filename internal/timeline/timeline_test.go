@@ -7,6 +7,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -179,6 +180,27 @@ func TestEveryKindIsTold(t *testing.T) {
 		tl.release.Rungs[0].Attempts = []gatekeeper.Attempt{{}}
 		require.Equal(t, silent[kind], len(tl.lines(tl.release, f)) == 0, kind)
 	}
+}
+
+// A sender repeats an alert while it fires, and a decision names what it is about.
+func TestAlertsAreToldOnce(t *testing.T) {
+	s := begin(twoRungs()...)
+	s.deploy()
+	alert := gatekeeper.Alert{Key: `Down{team="shop"}`, Name: "Down", Sender: "prometheus", Firing: true, Summary: "too many errors"}
+	for i := range 3 {
+		alert.EndsAt = at(time.Duration(i+4) * time.Minute)
+		s.add(time.Duration(i+1)*time.Minute, "", gatekeeper.Alerted{Alert: alert})
+	}
+	breach := gatekeeper.Breach{Rule: alert.Key, External: true, Says: "Down is firing"}
+	s.add(4*time.Minute, "", gatekeeper.Decided{Cause: gatekeeper.CauseBreach, Breaches: []gatekeeper.Breach{breach}, Says: breach.Says})
+	alert.Firing = false
+	s.add(5*time.Minute, "", gatekeeper.Alerted{Alert: alert})
+	var out bytes.Buffer
+	require.NoError(t, Write(&out, "01K9", s, at(6*time.Minute), Options{}))
+	for _, once := range []string{"Down fires", "too many errors", "roll back: Down is firing", "resolved"} {
+		require.Equal(t, 1, strings.Count(out.String(), once), "%q in\n%s", once, &out)
+	}
+	require.NotContains(t, out.String(), alert.Key, "the decision's sentence has told it")
 }
 
 func TestLiveRepeatsNothing(t *testing.T) {
