@@ -12,7 +12,7 @@ import (
 
 func killSwitchCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "kill-switch", Short: "Hold every rollback, until a person approves each",
+		Use: "kill-switch", Short: "Hold every rollback until the switch is turned off again",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
