@@ -16,36 +16,43 @@ const calm = 2 * time.Second
 
 func TestPollingPrometheus(t *testing.T) {
 	t.Parallel()
-	s := start(t, "prometheus.yml")
-	told := badRelease(t, s, "polled.yml")
+	s := start(t, production("prometheus.yml"))
+	told := badRelease(t, s, "health/polled.yml")
 	require.Contains(t, told, "HighErrorRate")
 	require.Regexp(t, `pending +HighErrorRate: 0\.\d+, limit > 0\.05`, told)
 }
 
 func TestPrometheusPushes(t *testing.T) {
 	t.Parallel()
-	s := start(t, "prometheus.yml")
-	told := badRelease(t, s, "alerted.yml")
+	s := start(t, production("prometheus.yml"))
+	told := badRelease(t, s, "health/alerted.yml")
 	require.Contains(t, told, "ShopErrors is firing, says prometheus")
 	require.NotContains(t, told, "says alertmanager")
 }
 
 func TestAlertmanagerCallsTheWebhook(t *testing.T) {
 	t.Parallel()
-	s := start(t, "prometheus-alertmanager.yml")
-	told := badRelease(t, s, "alerted.yml")
+	s := start(t, production("prometheus-alertmanager.yml"))
+	told := badRelease(t, s, "health/alerted.yml")
 	require.Contains(t, told, "ShopErrors is firing, says alertmanager")
 	require.NotContains(t, told, "says prometheus")
+}
+
+// The files that docker-compose.yml mounts.
+func TestTheLaboratory(t *testing.T) {
+	t.Parallel()
+	s := start(t, laboratory())
+	require.Contains(t, badRelease(t, s, "health.yml"), "HighErrorRate")
 }
 
 // A good version passes by each way, and nothing is switched.
 func TestAGoodReleasePasses(t *testing.T) {
 	t.Parallel()
-	for _, health := range []string{"polled.yml", "alerted.yml"} {
+	for _, health := range []string{"health/polled.yml", "health/alerted.yml"} {
 		t.Run(health, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, "prometheus.yml")
-			id := open(s, health, "--window", "8s")
+			s := start(t, production("prometheus.yml"))
+			id := open(s, health, "--window", "20s")
 			s.deploy()
 			deployed := time.Now()
 			s.gives(0, "release", "deployed", id)
@@ -54,8 +61,8 @@ func TestAGoodReleasePasses(t *testing.T) {
 			r := s.release(id)
 			require.Equal(t, gatekeeper.OutcomePassed, r.Outcome)
 			require.Nil(t, r.Decision)
-			blue, green := s.weights()
-			require.Equal(t, [2]string{"0", "100"}, [2]string{blue, green})
+			before, after := s.weights()
+			require.Equal(t, [2]string{"0", "100"}, [2]string{before, after})
 			by, err := s.traffic.since(deployed)
 			require.NoError(t, err)
 			require.NotZero(t, by["v2"])
@@ -69,7 +76,7 @@ func TestAGoodReleasePasses(t *testing.T) {
 // open opens the release of v2 and gives its id.
 func open(s *stack, health string, more ...string) string {
 	s.t.Helper()
-	args := []string{"release", "open", "--version", "v2", "--previous-version", "v1", "-f", s.path("health/" + health)}
+	args := []string{"release", "open", "--version", "v2", "--previous-version", "v1", "-f", s.path(health)}
 	return strings.TrimSpace(s.gives(0, append(args, more...)...))
 }
 
@@ -109,7 +116,7 @@ func onlyOld(t *testing.T, s *stack, since time.Time) {
 	require.Greater(t, by["v1"], 50)
 	require.Len(t, by, 1, "only the shop answers: %v", by)
 	require.True(t, time.Unix(0, s.new.last.Load()).Before(since), "the bad version answered last at %s, after %s", time.Unix(0, s.new.last.Load()), since)
-	blue, green := s.weights()
-	require.Equal(t, [2]string{"100", "0"}, [2]string{blue, green})
+	before, after := s.weights()
+	require.Equal(t, [2]string{"100", "0"}, [2]string{before, after})
 	require.NotZero(t, s.traffic.failures(), "the version was bad at all")
 }

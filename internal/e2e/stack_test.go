@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"io/fs"
 	"net"
@@ -19,22 +20,45 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper"
 )
 
-// configuration is where the files of all processes stand.
-const configuration = "testdata/stack"
+// layout is a folder with the configuration of all processes, and what the test must know of it.
+type layout struct {
+	dir        string
+	prometheus string   // Prometheus's file
+	tokens     []string // files below secrets/; the first is the pipeline's
+	old, new   string   // the servers of HAProxy's backend shop
+	deploy     string   // the pipeline's commands to HAProxy's runtime API
+}
+
+// production is how the parts are best put together.
+func production(prometheusFile string) layout {
+	return layout{
+		dir: "testdata/stack", prometheus: prometheusFile, tokens: []string{"pipeline", "operator", "alerts"},
+		old: "blue", new: "green", deploy: "set server shop/green weight 100; set server shop/blue weight 0",
+	}
+}
+
+// laboratory is what docker-compose.yml mounts.
+func laboratory() layout {
+	return layout{
+		dir: "../../examples/compose", prometheus: "prometheus.yml", tokens: []string{"people", "senders"},
+		old: "v1", new: "v2", deploy: "set server shop/v2 state ready; set server shop/v1 weight 0",
+	}
+}
 
 // stack is the shop in two versions behind HAProxy, watched by Prometheus, with Alertmanager and
 // Gatekeeper beside it.
 type stack struct {
 	commandLine
-	dir                                           string // with the files of testdata/stack
-	gatekeeper, prometheus, alertmanager, haproxy string // host:port
-	old, new                                      *version
-	traffic                                       *traffic
+	layout
+	dir                                                    string // with the layout's files
+	gatekeeper, prometheus, alertmanager, haproxy, runtime string // host:port; runtime is HAProxy's API, unless it is a socket
+	old, new                                               *version
+	traffic                                                *traffic
 }
 
-// start starts everything, with that configuration of Prometheus, and returns when the old
-// version's traffic is seen by Prometheus and Gatekeeper is ready.
-func start(t *testing.T, prometheusFile string) *stack {
+// start starts everything, and returns when the old version's traffic is seen by Prometheus and
+// Gatekeeper is ready.
+func start(t *testing.T, l layout) *stack {
 	t.Helper()
 	prometheus, alertmanager := needs(t, "prometheus", "prometheus"), needs(t, "prometheus-alertmanager", "prometheus-alertmanager")
 	haproxy := needs(t, "haproxy", "haproxy")
@@ -43,17 +67,18 @@ func start(t *testing.T, prometheusFile string) *stack {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	s := &stack{
-		dir: dir, gatekeeper: freeAddress(t), prometheus: freeAddress(t), alertmanager: freeAddress(t), haproxy: freeAddress(t),
+		layout: l, dir: dir, gatekeeper: freeAddress(t), prometheus: freeAddress(t), alertmanager: freeAddress(t),
+		haproxy: freeAddress(t), runtime: freeAddress(t),
 		old: startVersion(t, "v1"), new: startVersion(t, "v2"),
 	}
-	s.commandLine = commandLine{t: t, env: []string{"GATEKEEPER_URL=http://" + s.gatekeeper, "GATEKEEPER_TOKEN_FILE=" + s.path("secrets/pipeline")}}
+	s.commandLine = commandLine{t: t, env: []string{"GATEKEEPER_URL=http://" + s.gatekeeper, "GATEKEEPER_TOKEN_FILE=" + s.path("secrets/"+l.tokens[0])}}
 	s.configure()
 
 	run(t, haproxy, "-db", "-f", s.path("haproxy.cfg"))
 	run(t, alertmanager, "--config.file="+s.path("alertmanager.yml"), "--storage.path="+s.path("alertmanager"),
 		"--web.listen-address="+s.alertmanager, "--cluster.listen-address=", "--log.level=warn")
 	run(t, program, "serve", "--config", s.path("gatekeeper.yml"))
-	run(t, prometheus, "--config.file="+s.path(prometheusFile), "--storage.tsdb.path="+s.path("prometheus"),
+	run(t, prometheus, "--config.file="+s.path(l.prometheus), "--storage.tsdb.path="+s.path("prometheus"),
 		"--web.listen-address="+s.prometheus, "--rules.alert.resend-delay=1s", "--log.level=warn")
 	eventually(t, func() bool { return answers("http://" + s.haproxy) }, "HAProxy serves the shop")
 	s.traffic = send(t, "http://"+s.haproxy)
@@ -65,22 +90,25 @@ func start(t *testing.T, prometheusFile string) *stack {
 
 func (s *stack) path(name string) string { return filepath.Join(s.dir, name) }
 
-// configure copies the files of testdata/stack, with this test's addresses and paths.
+// configure copies the layout's files, with this test's addresses and paths.
 func (s *stack) configure() {
 	s.t.Helper()
 	replacer := strings.NewReplacer(
 		"0.0.0.0:9095", s.gatekeeper, "127.0.0.1:9095", s.gatekeeper, "gatekeeper:9095", s.gatekeeper,
-		"prometheus:9090", s.prometheus, "alertmanager:9093", s.alertmanager, "bind :8000", "bind "+s.haproxy,
-		"shop-v1:8080", s.old.address, "shop-v2:8080", s.new.address,
-		"/var/lib/gatekeeper", s.path("data"), "/var/lib/haproxy", s.dir,
+		"prometheus:9090", s.prometheus, "alertmanager:9093", s.alertmanager, "bind *:8080", "bind "+s.haproxy,
+		"ipv4@*:9999", s.runtime, "haproxy:9999", s.runtime, "/var/lib/haproxy", s.dir,
+		"shop-v1:8081", s.old.address, "shop-v2:8082", s.new.address, "data_dir: /data", "data_dir: "+s.path("data"),
 	)
-	require.NoError(s.t, filepath.WalkDir(configuration, func(path string, entry fs.DirEntry, err error) error {
+	require.NoError(s.t, filepath.WalkDir(s.layout.dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		name, err := filepath.Rel(configuration, path)
+		name, err := filepath.Rel(s.layout.dir, path)
 		if err != nil {
 			return err
+		}
+		if entry.IsDir() && entry.Name() == "secrets" {
+			return fs.SkipDir // somebody's own
 		}
 		if entry.IsDir() {
 			return os.MkdirAll(s.path(name), 0o700)
@@ -92,7 +120,7 @@ func (s *stack) configure() {
 		return os.WriteFile(s.path(name), []byte(replacer.Replace(string(text))), 0o600)
 	}))
 	require.NoError(s.t, os.MkdirAll(s.path("secrets"), 0o700))
-	for _, name := range []string{"pipeline", "operator", "alerts"} {
+	for _, name := range s.tokens {
 		require.NoError(s.t, os.WriteFile(s.path("secrets/"+name), []byte(strings.Repeat(name, 4)+"\n"), 0o600))
 	}
 }
@@ -125,6 +153,9 @@ func read(url string, into any) bool {
 func (s *stack) balancer(commands string) string {
 	s.t.Helper()
 	conn, err := net.Dial("unix", s.path("api.sock"))
+	if errors.Is(err, fs.ErrNotExist) {
+		conn, err = net.Dial("tcp", s.runtime)
+	}
 	require.NoError(s.t, err)
 	defer func() { _ = conn.Close() }() // everything was read
 	require.NoError(s.t, conn.SetDeadline(time.Now().Add(5*time.Second)))
@@ -135,15 +166,15 @@ func (s *stack) balancer(commands string) string {
 	return string(said)
 }
 
-// weights gives the weights of blue and green, as HAProxy tells them.
-func (s *stack) weights() (blue, green string) {
+// weights gives the weights of the old and the new version, as HAProxy tells them.
+func (s *stack) weights() (old, new string) {
 	s.t.Helper()
 	weight := func(server string) string {
 		said := strings.TrimSpace(s.balancer("get weight shop/" + server))
 		current, _, _ := strings.Cut(said, " ")
 		return current
 	}
-	return weight("blue"), weight("green")
+	return weight(s.layout.old), weight(s.layout.new)
 }
 
 // deploy gives all traffic to the new version, as a pipeline would, and returns when customers
@@ -151,7 +182,7 @@ func (s *stack) weights() (blue, green string) {
 func (s *stack) deploy() {
 	s.t.Helper()
 	switched := time.Now()
-	require.Empty(s.t, strings.TrimSpace(s.balancer("set server shop/green weight 100; set server shop/blue weight 0")))
+	require.Empty(s.t, strings.TrimSpace(s.balancer(s.layout.deploy)))
 	eventually(s.t, func() bool {
 		by, err := s.traffic.since(switched)
 		require.NoError(s.t, err)
