@@ -13,9 +13,10 @@ import (
 // zapLogger passes etcd's log on to log, a step lower: what troubles a cluster is seldom news to
 // the user of an embedded node. Where etcd would end the process, by a fatal line or a panic,
 // fail is told instead and the goroutine ends: the daemon must live on to observe its actions.
-func zapLogger(log *slog.Logger, fail func(error)) *zap.Logger {
+// While closing says so, etcd's complaints that its listeners are closed are for debugging only.
+func zapLogger(log *slog.Logger, closing func() bool, fail func(error)) *zap.Logger {
 	end := ender{fail}
-	return zap.New(&core{log: log}, zap.WithFatalHook(end), zap.WithPanicHook(end))
+	return zap.New(&core{log: log, closing: closing}, zap.WithFatalHook(end), zap.WithPanicHook(end))
 }
 
 type ender struct{ fail func(error) }
@@ -43,8 +44,9 @@ func (e *ended) Unwrap() error { return e.cause }
 
 // core is a zapcore.Core over slog.
 type core struct {
-	log    *slog.Logger
-	fields []zapcore.Field
+	log     *slog.Logger
+	closing func() bool
+	fields  []zapcore.Field
 }
 
 // Enabled drops what etcd says for information.
@@ -52,7 +54,7 @@ func (c *core) Enabled(level zapcore.Level) bool { return level >= zapcore.WarnL
 
 // With gives a core that adds fields.
 func (c *core) With(fields []zapcore.Field) zapcore.Core {
-	return &core{c.log, append(c.fields[:len(c.fields):len(c.fields)], fields...)}
+	return &core{c.log, c.closing, append(c.fields[:len(c.fields):len(c.fields)], fields...)}
 }
 
 // Check adds the core to an entry it wants.
@@ -69,7 +71,7 @@ func (c *core) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	switch {
 	case e.Level >= zapcore.DPanicLevel:
 		level = slog.LevelError
-	case e.Level == zapcore.ErrorLevel:
+	case e.Level == zapcore.ErrorLevel && !c.closing():
 		level = slog.LevelWarn
 	}
 	enc := zapcore.NewMapObjectEncoder()

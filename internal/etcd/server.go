@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -49,8 +50,9 @@ type Server struct {
 	failed chan struct{} // closed when etcd gave up
 	reason error         // why; set before failed is closed
 
-	closes sync.Once
-	closed error
+	closes  sync.Once
+	closing atomic.Bool
+	closed  error
 }
 
 // segments sets the size of the write-ahead log's files, which etcd has as a global variable. The
@@ -118,7 +120,7 @@ func (s *Server) config(opts Options) *embed.Config {
 	cfg.TickMs, cfg.ElectionMs = 10, 100 // a single node has no network to wait for
 	cfg.QuotaBackendBytes = opts.Quota
 	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = embed.CompactorModePeriodic, "1h"
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapLogger(opts.Log, s.fail))
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapLogger(opts.Log, s.closing.Load, s.fail))
 	return cfg
 }
 
@@ -241,6 +243,7 @@ func (s *Server) Close() error {
 }
 
 func (s *Server) close() error {
+	s.closing.Store(true)
 	var errs []error
 	if s.broken() != nil {
 		return os.RemoveAll(s.run)
