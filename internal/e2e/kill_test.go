@@ -27,17 +27,23 @@ type moment struct {
 	delay time.Duration
 }
 
-// The moments lie over the whole way of a release. Most of its time is spent until the decision;
-// most can go wrong in the few milliseconds around the effect, so two of three kills aim there.
-func moments(random *rand.Rand, i int) moment {
+// choose gives how long the i-th target takes from a request to its effect, and when its daemon is
+// killed. The moments lie over the whole way of a release. Most of its time is spent until the
+// decision; most can go wrong around the effect, so two of three kills aim there. A slow target
+// has its effect only after the next daemon has looked for it.
+func choose(random *rand.Rand, i int) (takes time.Duration, m moment) {
 	within := func(d time.Duration) time.Duration { return time.Duration(random.Int64N(int64(d))) }
+	takes = within(40 * time.Millisecond)
+	if i%4 == 3 {
+		takes = within(2 * time.Second)
+	}
 	switch i % 3 {
 	case 0:
-		return moment{"open", within(3500 * time.Millisecond)}
+		return takes, moment{"open", within(3500 * time.Millisecond)}
 	case 1:
-		return moment{"asked", within(60 * time.Millisecond)}
+		return takes, moment{"asked", within(takes + 20*time.Millisecond)}
 	default:
-		return moment{"changed", within(400 * time.Millisecond)}
+		return takes, moment{"changed", within(400 * time.Millisecond)}
 	}
 }
 
@@ -52,7 +58,7 @@ func TestKilledAtRandomMoments(t *testing.T) {
 	t.Logf("seed %d; the same moments again: go test ./internal/e2e -run Killed -kill.seed %[1]d", seed)
 	for i := range kills {
 		random := rand.New(rand.NewPCG(seed, uint64(i)))
-		m, takes := moments(random, i), time.Duration(random.Int64N(int64(40*time.Millisecond)))
+		takes, m := choose(random, i)
 		retry := "by_key"
 		if i%2 == 1 {
 			retry = "by_target"
