@@ -143,6 +143,12 @@ type Held struct {
 	Until    time.Time  `json:"until"`           // the deadline; for a veto the instant of the decision
 }
 
+// Inconclusive says whether the hold is about neither harm nor blindness: the window was over and
+// nothing could be told.
+func (h Held) Inconclusive() bool {
+	return h.Reason != HoldPerson && len(h.Breaches) == 0 && len(h.Blind) == 0
+}
+
 // About says whether the hold is for a breach of that rule.
 func (h Held) About(rule string) bool {
 	return slices.ContainsFunc(h.Breaches, func(b Breach) bool { return b.Rule == rule })
@@ -226,6 +232,7 @@ type Recovered struct {
 // Extended moves the window's end.
 type Extended struct {
 	Until time.Time `json:"until"`
+	Rule  string    `json:"rule,omitempty"` // the pending rule that it is for; empty when a person asked
 	Why   string    `json:"why"`
 }
 

@@ -58,6 +58,7 @@ type Release struct {
 	OpenedAt   time.Time `json:"opened_at"`
 	DeployedAt time.Time `json:"deployed_at,omitzero"`
 	WindowEnd  time.Time `json:"window_end,omitzero"` // Deployed + window, or later when extended
+	Overtime   Duration  `json:"overtime,omitempty"`  // how much of that was for pending rules
 	DecidedAt  time.Time `json:"decided_at,omitzero"`
 	ClosedAt   time.Time `json:"closed_at,omitzero"`
 
@@ -366,6 +367,9 @@ func (Recovered) apply(*Release, Fact) error { return nil }
 func (e Extended) apply(r *Release, _ Fact) error {
 	if e.Until.Before(r.WindowEnd) {
 		return fmt.Errorf("a window can't be shortened from %s to %s", r.WindowEnd, e.Until)
+	}
+	if e.Rule != "" {
+		r.Overtime += Duration(e.Until.Sub(r.WindowEnd))
 	}
 	r.WindowEnd = e.Until
 	return nil

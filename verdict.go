@@ -2,6 +2,7 @@ package gatekeeper
 
 import (
 	"cmp"
+	"encoding/json"
 	"slices"
 	"time"
 )
@@ -53,6 +54,18 @@ type Reading struct {
 
 	// Active is the identity of every active sample, for `for`; it is not journaled.
 	Active []string `json:"-"`
+}
+
+// Within gives the reading with as many of its samples as fit into limit bytes of JSON: the worst
+// are kept. A fact above [MaxFact] could never be written, and nothing could be decided on it.
+func (r Reading) Within(limit int) Reading {
+	for len(r.Samples)+len(r.Operand) > 0 {
+		if data, err := json.Marshal(r); err == nil && len(data) <= limit {
+			break
+		}
+		r.Samples, r.Operand = r.Samples[:len(r.Samples)/2], r.Operand[:len(r.Operand)/2]
+	}
+	return r
 }
 
 // Active is one sample identity that is pending or has reached its `for`.

@@ -134,12 +134,12 @@ func same(a, b gatekeeper.Alert) bool {
 		a.Preexisting == b.Preexisting && a.EndsAt.Equal(b.EndsAt) && (!b.Firing || b.SeenAt.Sub(a.SeenAt) < 30*time.Second)
 }
 
-// firing gives the harm of external alerts that stand.
-func (u *run) firing() []harm {
+// firing gives the harm of external alerts that stand. One whose sender fell silent is unknown.
+func (u *run) firing(now time.Time) []harm {
 	var all []harm
 	for _, key := range slices.Sorted(maps.Keys(u.r.Alerts)) {
 		a := u.r.Alerts[key]
-		if _, muted := u.r.Muted[key]; muted || !a.Firing {
+		if _, muted := u.r.Muted[key]; muted || !a.Firing || !a.EndsAt.IsZero() && !now.Before(a.EndsAt) {
 			continue
 		}
 		response, ok := u.file.Route(routable(a), true)
@@ -155,9 +155,9 @@ func (u *run) firing() []harm {
 	return all
 }
 
-// lostAlerts gives the firing alerts that nobody has sent for too long: unknown, not healthy.
-func (u *run) lostAlerts(now time.Time) []string {
-	var lost []string
+// lostAlerts gives the firing alerts that nobody has sent for too long: unknown, not healthy. Those
+// to hold for, and those whose route rolls back then.
+func (u *run) lostAlerts(now time.Time) (hold []string, rollback []harm) {
 	for _, key := range slices.Sorted(maps.Keys(u.r.Alerts)) {
 		a := u.r.Alerts[key]
 		response, ok := u.file.Route(routable(a), true)
@@ -168,7 +168,15 @@ func (u *run) lostAlerts(now time.Time) []string {
 			u.wake(end)
 			continue
 		}
-		lost = append(lost, key)
+		if response.NoData == rules.Rollback && !a.Preexisting && !u.r.DryRun && len(u.r.Rungs) > 0 {
+			b := gatekeeper.Breach{
+				Rule: key, Since: a.StartsAt, External: true,
+				Says: fmt.Sprintf("%s was firing, and %s has not sent it since %s; its route rolls back then", a.Name, a.Sender, a.SeenAt.Format(time.TimeOnly)),
+			}
+			rollback = append(rollback, harm{Breach: b, response: response, blind: true})
+			continue
+		}
+		hold = append(hold, key)
 	}
-	return lost
+	return hold, rollback
 }

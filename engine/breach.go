@@ -25,11 +25,11 @@ type harm struct {
 const graceForSlot = 20 * time.Millisecond
 
 // standing gives the harm that stands now.
-func (u *run) standing() []harm {
+func (u *run) standing(now time.Time) []harm {
 	var all []harm
 	for _, w := range u.watches {
 		name := w.rule.Name
-		if _, muted := u.r.Muted[name]; muted || !w.full() {
+		if _, muted := u.r.Muted[name]; muted || w.asked.IsZero() || !w.full() {
 			continue
 		}
 		h := harm{
@@ -42,7 +42,7 @@ func (u *run) standing() []harm {
 		h.Says = sayBreach(h.Breach)
 		all = append(all, h)
 	}
-	return append(all, u.firing()...)
+	return append(all, u.firing(now)...)
 }
 
 // sayBreach says what was seen against what limit.
@@ -78,7 +78,22 @@ func shortFloat(v float64) string { return fmt.Sprintf("%.4g", v) }
 // considerHarm takes the harm that stands on its way: told, held or decided. It says whether the
 // release moved, or waits for something before it can.
 func (u *run) considerHarm(now time.Time, all []harm) (moved bool, err error) {
-	var act []harm
+	act, err := u.tell(all)
+	if err != nil {
+		return true, err
+	}
+	if len(act) == 0 {
+		u.grace = time.Time{}
+		return false, nil
+	}
+	if u.othersMayBreach(now) {
+		return true, nil
+	}
+	return u.passGuards(now, act)
+}
+
+// tell records the harm that is only told and gives the rest.
+func (u *run) tell(all []harm) (act []harm, err error) {
 	for _, h := range all {
 		why, would := u.onlyTold(h)
 		if why == "" {
@@ -86,20 +101,10 @@ func (u *run) considerHarm(now time.Time, all []harm) (moved bool, err error) {
 			continue
 		}
 		if err := u.tellBreach(h, why, would); err != nil {
-			return true, err
+			return nil, err
 		}
 	}
-	if len(act) == 0 {
-		u.grace = time.Time{}
-		if u.r.State == gatekeeper.Watching {
-			u.check = nil
-		}
-		return false, nil
-	}
-	if u.othersMayBreach(now) {
-		return true, nil
-	}
-	return u.passGuards(now, act)
+	return act, nil
 }
 
 // onlyTold says why a breach can roll nothing back and hold nothing; "" when it can. Would says
@@ -127,7 +132,7 @@ func (u *run) tellBreach(h harm, why string, would bool) error {
 	if known, ok := u.r.Breaches[h.Rule]; ok && known.Since.Equal(h.Since) {
 		return nil
 	}
-	return u.record(gatekeeper.Breached{Breaches: []gatekeeper.Breach{h.Breach}, Would: would, Why: why})
+	return u.record(gatekeeper.Breached{Breaches: fit([]gatekeeper.Breach{h.Breach}), Would: would, Why: why})
 }
 
 // othersMayBreach says whether to wait a moment for rules that could breach at this very slot.
@@ -165,14 +170,18 @@ func (u *run) considerBlindness(now time.Time) (moved bool, err error) {
 }
 
 // blindRules gives the rules that have been blind for longer than their route bears: those to
-// hold for, and those whose policy is to roll back.
+// hold for, and those whose policy is to roll back. Time in which Gatekeeper itself was down tells
+// nothing of the metrics.
 func (u *run) blindRules(now time.Time) (hold []string, rollback []harm) {
+	if u.r.WatchOnly {
+		return nil, nil
+	}
 	for _, w := range u.watches {
 		t, res := w.track(), w.rule.Response
-		if t.BlindSince.IsZero() || !u.counts(w) || u.r.WatchOnly || u.r.Preexisting[w.rule.Name] {
+		if w.asked.IsZero() || t.BlindSince.IsZero() || !u.counts(w) || u.r.Preexisting[w.rule.Name] {
 			continue
 		}
-		end := t.BlindSince.Add(res.Blind)
+		end := later(t.BlindSince, w.asked).Add(res.Blind)
 		if now.Before(end) {
 			u.wake(end)
 			continue
@@ -195,7 +204,15 @@ func (u *run) blindRules(now time.Time) (hold []string, rollback []harm) {
 			rollback = append(rollback, harm{Breach: b, response: res, blind: true})
 		}
 	}
-	return append(hold, u.lostAlerts(now)...), rollback
+	lost, cause := u.lostAlerts(now)
+	return append(hold, lost...), append(rollback, cause...)
+}
+
+// stillBlind says whether one of the rules that the hold is for has not seen anything since.
+func (u *run) stillBlind(h gatekeeper.Held) bool {
+	return slices.ContainsFunc(u.watches, func(w *watch) bool {
+		return slices.Contains(h.Blind, w.rule.Name) && !w.track().BlindSince.IsZero()
+	})
 }
 
 func (u *run) sayBlind(blind []string) string {

@@ -29,7 +29,8 @@ type Engine struct {
 	mu     sync.Mutex
 	runs   map[string]*run // the open releases
 	ready  bool
-	broken error // the journal was lost: nothing is decided any more
+	broken error     // why the journal did not take the last write
+	failed time.Time // when that was
 }
 
 // New checks the configuration. It starts nothing.
@@ -60,8 +61,12 @@ func New(cfg Config) (*Engine, error) {
 // Run takes up every open release where its facts end and runs until ctx ends. Releases stay open
 // then; the next Run takes them up again.
 func (e *Engine) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	e.ctx = ctx
 	if err := errors.Join(e.readHistory(ctx), e.recover(ctx)); err != nil {
+		cancel()
+		e.wg.Wait()
 		return fmt.Errorf("taking up the open releases: %w", err)
 	}
 	e.mu.Lock()
@@ -81,7 +86,7 @@ func (e *Engine) Ready() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch {
-	case e.broken != nil:
+	case e.broken != nil && (errors.Is(e.broken, gatekeeper.ErrFenced) || time.Since(e.failed) < brokenFor):
 		return gatekeeper.Errorf(gatekeeper.CodeUnavailable, "see the log; releases stay as they are until the journal can be written",
 			"the journal can't be written, so nothing is decided: %w", e.broken)
 	case !e.ready:
@@ -90,12 +95,16 @@ func (e *Engine) Ready() error {
 	return nil
 }
 
+// brokenFor is how long a failed write speaks for the journal. Open releases try again sooner; where
+// none is open only the next one can tell.
+const brokenFor = 2 * journalTimeout
+
 func (e *Engine) recover(ctx context.Context) error {
 	ids, err := e.cfg.Journal.List(ctx, gatekeeper.Listing{Open: true, Limit: 1000})
 	for err == nil && len(ids) > 0 {
 		for _, id := range ids {
 			if err := e.takeUp(ctx, id); err != nil {
-				return err
+				return fmt.Errorf("release %s: %w", id, err)
 			}
 		}
 		ids, err = e.cfg.Journal.List(ctx, gatekeeper.Listing{Open: true, Limit: 1000, After: ids[len(ids)-1]})
@@ -120,18 +129,58 @@ func (e *Engine) takeUp(ctx context.Context, id string) error {
 	return nil
 }
 
+// adopt runs a release that is open in the journal and not run: the answer to the write that opened
+// it was lost.
+func (e *Engine) adopt(ctx context.Context, id string) error {
+	if _, ok := e.find(id); ok {
+		return nil
+	}
+	if r, err := e.Release(ctx, id); err != nil || r.Closed() {
+		return err
+	}
+	return e.takeUp(ctx, id)
+}
+
+// settle finds out what became of an opening of which it is not known whether it was written.
+func (e *Engine) settle(id string) {
+	for sleep(e.ctx, journalRetry) == nil {
+		e.opens.Lock()
+		err := e.adopt(e.ctx, id)
+		e.opens.Unlock()
+		if err == nil || gatekeeper.CodeOf(err) == gatekeeper.CodeNotFound {
+			return
+		}
+		e.log.Error("it is not known whether a release is open", "release", id, "err", err)
+	}
+}
+
+// beside runs f in a goroutine that Run waits for; not when Run ends already.
+func (e *Engine) beside(f func()) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ctx.Err() != nil {
+		return false
+	}
+	e.wg.Go(f)
+	return true
+}
+
+// start runs a release; when the engine stops meanwhile, the next one takes it up.
 func (e *Engine) start(u *run) {
 	e.mu.Lock()
 	e.runs[u.id] = u
 	e.metrics.open.Set(float64(len(e.runs)))
 	e.mu.Unlock()
-	e.wg.Go(func() {
-		u.loop(e.ctx)
+	over := func() {
 		e.mu.Lock()
 		delete(e.runs, u.id)
 		e.metrics.open.Set(float64(len(e.runs)))
 		e.mu.Unlock()
-	})
+		close(u.done)
+	}
+	if !e.beside(func() { u.loop(e.ctx); over() }) {
+		over()
+	}
 }
 
 // each calls f with every open release's run.
@@ -168,7 +217,7 @@ func (e *Engine) journalState(err error) {
 	if errors.Is(e.broken, gatekeeper.ErrFenced) {
 		return
 	}
-	e.broken = err
+	e.broken, e.failed = err, time.Now()
 }
 
 // Release gives a release as its facts make it, or an error with [gatekeeper.CodeNotFound].

@@ -33,14 +33,8 @@ var guards = []guard{
 // passGuards leads standing harm to a hold or to the decision. It reports that the release moved,
 // or waits for the target check.
 func (u *run) passGuards(now time.Time, act []harm) (moved bool, err error) {
-	if len(u.r.Rungs) > 0 && u.check == nil {
-		u.checkTargets()
-		return true, nil
-	}
-	for _, g := range guards {
-		if says := g.check(u, now, act); says != "" {
-			return true, u.holdFor(g.reason, act, says, now.Add(time.Duration(u.r.HoldFor)))
-		}
+	if moved, err := u.guarded(now, act, ""); moved || err != nil {
+		return true, err
 	}
 	if veto := countdown(act); veto > 0 && !u.vetoOver(now) {
 		return true, u.holdFor(gatekeeper.HoldVeto, act,
@@ -53,9 +47,27 @@ func (u *run) passGuards(now time.Time, act []harm) (moved bool, err error) {
 	return true, u.decide(cause, "", breaches(act), says(act))
 }
 
+// guarded asks the guards but for the countdown. It reports that the release is held, or waits for
+// the target check; why comes before what the guard says.
+func (u *run) guarded(now time.Time, act []harm, why string) (moved bool, err error) {
+	if len(u.r.Rungs) > 0 && !u.check.fresh(now) {
+		u.checkTargets()
+		return true, nil
+	}
+	for _, g := range guards {
+		if says := g.check(u, now, act); says != "" {
+			return true, u.holdFor(g.reason, act, why+says, now.Add(time.Duration(u.r.HoldFor)))
+		}
+	}
+	return false, nil
+}
+
 // holdFor holds the release, unless it is held for that already; breaches that it is held for
 // stay named.
 func (u *run) holdFor(reason HoldReason, act []harm, says string, until time.Time) error {
+	if err := u.keepTracks(act); err != nil {
+		return err
+	}
 	u.check = nil
 	all := breaches(act)
 	if h := u.r.Hold; h != nil {
@@ -68,13 +80,42 @@ func (u *run) holdFor(reason HoldReason, act []harm, says string, until time.Tim
 			until = h.Until
 		}
 	}
-	return u.record(gatekeeper.Held{Reason: reason, Breaches: all, Says: says, Until: until.UTC()})
+	return u.record(gatekeeper.Held{Reason: reason, Breaches: fit(all), Says: says, Until: until.UTC()})
+}
+
+// keepTracks journals how long the rules have been bad: after a restart during the hold that need
+// not be asked again, and perhaps can't be.
+func (u *run) keepTracks(act []harm) error {
+	for _, w := range u.watches {
+		if w.told.LastSlot.Equal(w.base.LastSlot) || !slices.ContainsFunc(act, func(h harm) bool { return h.Rule == w.rule.Name }) {
+			continue
+		}
+		if err := u.journal(w, w.judged()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // decide records the decision: once per release, with what led to it.
 func (u *run) decide(cause gatekeeper.Cause, actor string, list []gatekeeper.Breach, says string) error {
 	u.check = nil
-	return u.recordBy(actor, time.Now(), gatekeeper.Decided{Cause: cause, Breaches: list, Says: says})
+	return u.recordBy(actor, time.Now(), gatekeeper.Decided{Cause: cause, Breaches: fit(list), Says: says})
+}
+
+// What a fact may hold of evidence, in bytes, so that it can always be written.
+const (
+	maxEvidence = 64 << 10
+	maxOfAll    = 512 << 10 // of facts that are written together
+)
+
+// fit trims the evidence of breaches that are told in one fact.
+func fit(list []gatekeeper.Breach) []gatekeeper.Breach {
+	list = slices.Clone(list)
+	for i, b := range list {
+		list[i].Reading = b.Reading.Within(maxEvidence / len(list))
+	}
+	return list
 }
 
 func breaches(act []harm) []gatekeeper.Breach {
@@ -140,15 +181,7 @@ func (u *run) guardIrreversible(time.Time, []harm) string {
 // guardCoolDown holds what could be the tail of the harm that the last rollback ended: a rule not
 // bound to the version sees it for as long as it looks back. The operator can ask for longer.
 func (u *run) guardCoolDown(now time.Time, act []harm) string {
-	last, ok := u.e.lastRollback(u.r.Service, u.r.Environment)
-	if !ok {
-		return ""
-	}
-	cool := u.e.cfg.CoolDown
-	for _, h := range act {
-		cool = max(cool, h.lookback)
-	}
-	until := last.Add(cool)
+	last, until := u.coolDown(act)
 	if !now.Before(until) {
 		return ""
 	}
@@ -156,9 +189,23 @@ func (u *run) guardCoolDown(now time.Time, act []harm) string {
 		last.UTC().Format(time.TimeOnly), until.UTC().Format(time.TimeOnly))
 }
 
+// coolDown gives when the service was rolled back last and until when harm is told from its tail;
+// zero when it never was.
+func (u *run) coolDown(act []harm) (last, until time.Time) {
+	last, ok := u.e.lastRollback(u.r.Service, u.r.Environment)
+	if !ok {
+		return last, until
+	}
+	cool := u.e.cfg.CoolDown
+	for _, h := range act {
+		cool = max(cool, h.lookback)
+	}
+	return last, last.Add(cool)
+}
+
 // guardRoute holds when no route of the breaches rolls back by itself.
 func (u *run) guardRoute(_ time.Time, act []harm) string {
-	if slices.ContainsFunc(act, func(h harm) bool { return h.response.Do == rules.Rollback || h.blind }) {
+	if len(act) == 0 || slices.ContainsFunc(act, func(h harm) bool { return h.response.Do == rules.Rollback || h.blind }) {
 		return ""
 	}
 	if len(u.r.Rungs) == 0 {
@@ -168,12 +215,18 @@ func (u *run) guardRoute(_ time.Time, act []harm) string {
 }
 
 // targetCheck is what the rungs looked like when a breach was considered.
-type targetCheck struct{ live []gatekeeper.Live }
+type targetCheck struct {
+	live []gatekeeper.Live
+	at   time.Time
+}
+
+// fresh says whether the check still tells what is there.
+func (c *targetCheck) fresh(now time.Time) bool { return c != nil && now.Sub(c.at) < observeLimit }
 
 func (u *run) checkTargets() {
 	rungs, live := u.r.Rungs, []gatekeeper.Live(nil)
 	u.job("targets", observeLimit, func(ctx context.Context) { live = observeAll(ctx, rungs, u.actions) }, func() {
-		u.check = &targetCheck{live}
+		u.check = &targetCheck{live, time.Now()}
 	})
 }
 

@@ -19,21 +19,44 @@ func (u *run) hold(now time.Time) error {
 		u.check = nil
 		return u.record(gatekeeper.Resumed{Why: why})
 	}
-	if h.Reason != gatekeeper.HoldPerson {
-		if moved, err := u.considerHarm(now, u.unheld(h)); moved || err != nil {
-			return err
-		}
+	if moved, err := u.considerNew(now, h); moved || err != nil {
+		return err
 	}
 	if now.Before(h.Until) {
 		u.wake(h.Until)
 		return nil
 	}
+	if u.asking(h.Until) {
+		return nil // its answer brings us back here: after a restart what is known may be old
+	}
 	return u.endHold(now, h)
 }
 
-// unheld gives the standing harm that the hold is not about.
-func (u *run) unheld(h gatekeeper.Held) []harm {
-	return slices.DeleteFunc(u.standing(), func(one harm) bool { return h.About(one.Rule) })
+// considerNew considers harm that the hold is not about, with what the hold is about: a route that
+// asks a person must not stop another's countdown.
+func (u *run) considerNew(now time.Time, h gatekeeper.Held) (moved bool, err error) {
+	all := u.harm(now)
+	unheld := slices.ContainsFunc(all, func(one harm) bool {
+		why, _ := u.onlyTold(one)
+		return why == "" && !h.About(one.Rule)
+	})
+	if unheld && h.Reason != gatekeeper.HoldPerson {
+		return u.considerHarm(now, all)
+	}
+	u.grace = time.Time{}
+	_, err = u.tell(all)
+	return false, err
+}
+
+// harm gives all harm that stands now: what was seen, and blindness where that rolls back.
+func (u *run) harm(now time.Time) []harm {
+	_, blind := u.blindRules(now)
+	return append(u.standing(now), blind...)
+}
+
+// held gives the harm that the hold is about and that still stands.
+func (u *run) held(now time.Time, h gatekeeper.Held) []harm {
+	return slices.DeleteFunc(u.harm(now), func(one harm) bool { return !h.About(one.Rule) })
 }
 
 // reasonGone says why the hold has no reason any more; "" while it has.
@@ -42,7 +65,7 @@ func (u *run) reasonGone(now time.Time, h gatekeeper.Held) string {
 	case gatekeeper.HoldPerson, gatekeeper.HoldInconclusive:
 		return ""
 	case gatekeeper.HoldBlind:
-		if still, _ := u.blindRules(now); len(still) == 0 {
+		if still, _ := u.blindRules(now); len(still) == 0 && !u.stillBlind(h) {
 			return "there is data again"
 		}
 		return ""
@@ -57,8 +80,10 @@ func (u *run) reasonGone(now time.Time, h gatekeeper.Held) string {
 		}
 		u.wake(until)
 	case gatekeeper.HoldCoolDown:
-		held := slices.DeleteFunc(u.standing(), func(one harm) bool { return !h.About(one.Rule) })
-		if len(held) > 0 && u.guardCoolDown(now, held) == "" {
+		held := u.held(now, h)
+		if _, until := u.coolDown(held); now.Before(until) {
+			u.wake(until)
+		} else if len(held) > 0 || len(h.Breaches) == 0 {
 			return "the cool-down is over"
 		}
 	case gatekeeper.HoldTarget, gatekeeper.HoldIrreversible, gatekeeper.HoldRoute, gatekeeper.HoldVeto:
@@ -93,9 +118,15 @@ func (u *run) endHold(now time.Time, h gatekeeper.Held) error {
 	if h.Reason == gatekeeper.HoldVeto {
 		return u.endVeto(now, h)
 	}
+	stood := slices.Clone(h.Breaches)
+	for _, one := range u.standing(now) { // while a person holds, nothing else comes of it
+		if why, _ := u.onlyTold(one); why == "" && !h.About(one.Rule) {
+			stood = append(stood, one.Breach)
+		}
+	}
 	out, why := gatekeeper.OutcomeInconclusive, fmt.Sprintf("held (%s) and nobody decided until the deadline", h.Reason)
-	if len(h.Breaches) > 0 || u.r.Due {
-		out, why = gatekeeper.OutcomeBreached, fmt.Sprintf("%s stood, held (%s), and nobody approved the rollback until the deadline", ruleNames(h.Breaches), h.Reason)
+	if len(stood) > 0 || u.r.Due {
+		out, why = gatekeeper.OutcomeBreached, fmt.Sprintf("%s stood, held (%s), and nobody approved the rollback until the deadline", ruleNames(stood), h.Reason)
 	}
 	return u.record(gatekeeper.Closed{Outcome: out, Why: why})
 }
@@ -103,9 +134,9 @@ func (u *run) endHold(now time.Time, h gatekeeper.Held) error {
 // endVeto decides when the countdown is over and the harm still there; the other guards are asked
 // once more, for they may have come up meanwhile.
 func (u *run) endVeto(now time.Time, h gatekeeper.Held) error {
-	standing := slices.DeleteFunc(u.standing(), func(one harm) bool { return !h.About(one.Rule) })
+	standing := u.held(now, h)
 	if len(standing) == 0 {
-		return u.record(gatekeeper.Resumed{Why: ruleNames(h.Breaches) + " was no longer unhealthy when the countdown ended"})
+		return u.record(gatekeeper.Resumed{Why: ruleNames(h.Breaches) + " did not stand any more when the countdown ended"})
 	}
 	_, err := u.passGuards(now, standing)
 	return err

@@ -38,10 +38,11 @@ func (u *run) apply(time.Time) error {
 	}
 	c := &climb{
 		u: u, i: i, rung: u.r.Rungs[i], action: u.actions[i], more: u.usableAfter(i),
-		key: gatekeeper.Key(fmt.Sprintf("%s/%d", u.id, i+1)),
+		key: gatekeeper.Key(fmt.Sprintf("%s/%d", u.id, i+1)), hangs: u.hung[i],
 	}
 	var err error
 	u.job("ladder", time.Hour, func(ctx context.Context) { err = c.run(ctx) }, func() {
+		u.hung[i] = c.hangs
 		if err != nil && u.ctx.Err() == nil {
 			u.failed(time.Now(), err)
 		}
@@ -104,7 +105,11 @@ func (c *climb) settle(ctx context.Context, last gatekeeper.Attempt) (done bool,
 		return true, c.record(ctx, gatekeeper.Reached{Rung: c.i, Live: gatekeeper.Live{Position: gatekeeper.Unknown, Says: "accepted; the metrics tell whether it worked"}})
 	}
 	if last.Result != gatekeeper.ResultFailed {
-		if live, ok := c.awaitTarget(ctx, last.Result); ok {
+		live, ok, err := c.awaitTarget(ctx, last.Result)
+		if err != nil {
+			return false, err
+		}
+		if ok {
 			return true, c.record(ctx, gatekeeper.Reached{Rung: c.i, Live: live})
 		}
 		if c.rung.Safety == gatekeeper.NoRetry {
@@ -169,28 +174,31 @@ func (c *climb) applyOnce(ctx context.Context) (gatekeeper.Receipt, error) {
 
 // awaitTarget looks until the target is reached or it is not worth waiting any longer: for what
 // was accepted and is in progress longer than for an effect of which nobody knows.
-func (c *climb) awaitTarget(ctx context.Context, result gatekeeper.Result) (gatekeeper.Live, bool) {
+func (c *climb) awaitTarget(ctx context.Context, result gatekeeper.Result) (live gatekeeper.Live, there bool, err error) {
 	start, pause := time.Now(), lookFirst
 	said := ""
 	for {
-		live := c.look(ctx)
+		live = c.look(ctx)
 		limit := c.u.e.cfg.ActionTimeout
 		switch {
 		case live.Position == gatekeeper.AtTarget:
-			return live, true
+			return live, true, nil
 		case live.Position == gatekeeper.InProgress:
 			limit = progressLimit
 			if live.Says != said {
 				said = live.Says
 				if err := c.record(ctx, gatekeeper.Observed{Rung: c.i, Live: live}); err != nil {
-					return live, false
+					return live, false, err
 				}
 			}
 		case result == gatekeeper.ResultUnknown:
 			limit = unknownFor
 		}
-		if time.Since(start) >= limit || sleep(ctx, pause) != nil {
-			return live, false
+		if time.Since(start) >= limit {
+			return live, false, nil
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return live, false, err
 		}
 		pause = min(2*pause, lookAtMost)
 	}

@@ -148,8 +148,21 @@ func (e *Engine) admit(ctx context.Context, req OpenRequest, file *rules.File, c
 			return u, err
 		}
 	}
+	for {
+		u, err := e.attachOrBegin(ctx, req, hash, file, content)
+		if !errors.Is(err, errRunOver) {
+			return u, err
+		}
+		// the open release ended by itself meanwhile: perhaps it passed, and is what to return to
+	}
+}
+
+func (e *Engine) attachOrBegin(ctx context.Context, req OpenRequest, hash string, file *rules.File, content []byte) (*run, error) {
 	old := e.openOf(req.Service, req.Environment)
-	if old != nil && old.subject.Version == req.Version {
+	if e.ctx.Err() != nil { // what is open is not known any more
+		return nil, gatekeeper.Errorf(gatekeeper.CodeUnavailable, "send the request again; it is safe with the same id", "the release is not open: Gatekeeper stops")
+	}
+	if old != nil && old.subject.Version == req.Version && old.purpose != gatekeeper.PurposeRollback {
 		return old, nil
 	}
 	now := time.Now()
@@ -185,6 +198,9 @@ func (e *Engine) sameID(ctx context.Context, id, hash string) (*run, error) {
 	}
 	if r.Request != hash {
 		return nil, gatekeeper.Errorf(gatekeeper.CodeConflict, "use another id for another request", "release %q was opened by a different request", id)
+	}
+	if err := e.adopt(ctx, id); err != nil {
+		return nil, unavailable(err)
 	}
 	if u, ok := e.find(id); ok {
 		return u, nil
@@ -310,16 +326,16 @@ func (e *Engine) begin(ctx context.Context, id, actor string, file *rules.File, 
 		err = e.commit(ctx, entry)
 	} else {
 		err = old.do(ctx, func() error { return old.supersede(id, o.Version, actor, entry) })
-		if errors.Is(err, errRunOver) { // it ended by itself meanwhile
-			err = e.commit(ctx, entry)
-		}
 	}
 	switch {
+	case errors.Is(err, errRunOver):
+		return nil, err
 	case errors.Is(err, gatekeeper.ErrConflict):
 		return nil, gatekeeper.Errorf(gatekeeper.CodeConflict, "ask for it with: gatekeeper release show "+id, "release %q is there already", id)
 	case gatekeeper.CodeOf(err) == gatekeeper.CodeConflict:
 		return nil, err
 	case err != nil:
+		e.beside(func() { e.settle(id) })
 		return nil, unavailable(err)
 	}
 	u.seen(r, fact)
@@ -362,6 +378,9 @@ func (e *Engine) prepared(ctx context.Context, u *run) (gatekeeper.Release, erro
 		return gatekeeper.Release{}, unavailable(err)
 	}
 	r, err := gatekeeper.Replay(u.id, facts)
+	if err == nil && r.State == gatekeeper.Preparing {
+		return r, gatekeeper.Errorf(gatekeeper.CodeUnavailable, "don't deploy yet; ask again with the same id", "release %s is not prepared: Gatekeeper stops", u.id)
+	}
 	refused := !slices.ContainsFunc(facts, func(f gatekeeper.Fact) bool { return f.Body.Kind() == gatekeeper.KindPrepared })
 	if err == nil && r.Closed() && refused {
 		return r, gatekeeper.Errorf(gatekeeper.CodeRefused, "mend what it names and open again, or open with --watch-only", "release %s was refused: %s", r.ID, r.Why)

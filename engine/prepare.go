@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/actions"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
 )
 
@@ -46,7 +47,7 @@ func (u *run) recordPrepared(pinned []gatekeeper.Pinned, readings []gatekeeper.R
 		w.base.Verdict = r.Verdict
 		w.base.EverHealthy = r.Verdict == gatekeeper.Healthy
 		w.last, w.told = r, w.base
-		facts = append(facts, gatekeeper.Judged{Track: w.base, Reading: r, Preexisting: r.Verdict == gatekeeper.Unhealthy})
+		facts = append(facts, gatekeeper.Judged{Track: w.base, Reading: r.Within(maxOfAll / len(readings)), Preexisting: r.Verdict == gatekeeper.Unhealthy})
 	}
 	var problems []string
 	for _, p := range pinned {
@@ -60,11 +61,7 @@ func (u *run) recordPrepared(pinned []gatekeeper.Pinned, readings []gatekeeper.R
 	} else {
 		facts = append(facts, gatekeeper.Prepared{Rungs: pinned})
 	}
-	if err := u.record(facts...); err != nil {
-		return err
-	}
-	close(u.ready)
-	return nil
+	return u.record(facts...)
 }
 
 // inherited gives the rungs of the release that this one supersedes: it never passed, so what it
@@ -93,7 +90,7 @@ func (u *run) pin(ctx context.Context, r gatekeeper.Release, i int, inherited []
 	if u.actions[i] == nil {
 		return gatekeeper.Pinned{Rung: i, Problem: "its action can't be opened with the present configuration"}
 	}
-	target, err := u.actions[i].Prepare(ctx)
+	target, err := prepareOnce(ctx, u.actions[i])
 	switch {
 	case err != nil:
 		return gatekeeper.Pinned{Rung: i, Problem: capped(err.Error())}
@@ -101,6 +98,25 @@ func (u *run) pin(ctx context.Context, r gatekeeper.Release, i int, inherited []
 		return gatekeeper.Pinned{Rung: i, Problem: "it would restore what is live now, which is the superseded version: the superseded release had no such rung"}
 	}
 	return gatekeeper.Pinned{Rung: i, Target: &target}
+}
+
+// prepareOnce calls Prepare, and comes back also when Prepare does not: a pipeline waits.
+func prepareOnce(ctx context.Context, action actions.Action) (gatekeeper.Target, error) {
+	type answer struct {
+		target gatekeeper.Target
+		err    error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		target, err := action.Prepare(ctx)
+		answered <- answer{target, err}
+	}()
+	select {
+	case a := <-answered:
+		return a.target, a.err
+	case <-ctx.Done():
+		return gatekeeper.Target{}, fmt.Errorf("it could not be prepared in time: %w", ctx.Err())
+	}
 }
 
 // prepareAgain tries the unusable rungs again while the release waits.

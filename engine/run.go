@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"time"
@@ -30,11 +32,14 @@ type run struct {
 	checks   []*watch         // of the rules bound to what was returned to, while verifying
 	actions  []actions.Action // by rung; nil where it can't be opened
 	subject  actions.Subject
+	purpose  gatekeeper.Purpose
 	bound    *rules.Bound
 	again    time.Time                            // when to look again; zero: only when something happens
 	busy     map[string]bool                      // jobs under way, by name
 	check    *targetCheck                         // what the rungs' live states say, for a breach under consideration
-	beat     struct{ traffic, prepare time.Time } // when they were last tried
+	beat     struct{ traffic, prepare time.Time } // when they are tried next
+	looked   time.Time                            // when traffic of the new version was last looked for
+	hung     map[int]bool                         // rungs whose Apply has not come back
 	grace    time.Time                            // until when a breach waits for others of its slot
 	ctx      context.Context                      // of the engine's Run
 	retryAt  time.Time                            // the journal refused a write: nothing is recorded before
@@ -74,14 +79,15 @@ func (e *Engine) runOf(r gatekeeper.Release, file *rules.File) (*run, error) {
 		return nil, err
 	}
 	u := &run{
-		e: e, id: r.ID, r: r, file: file, bound: bound, q: q, subject: subject(r),
+		e: e, id: r.ID, r: r, file: file, bound: bound, q: q, subject: subject(r), purpose: r.Purpose,
 		log:   e.log.With("release", r.ID, "service", r.Service, "version", r.Version),
 		inbox: make(chan func()), done: make(chan struct{}), ready: make(chan struct{}),
 		previous: r.PreviousVersion,
 		busy:     map[string]bool{},
+		hung:     map[int]bool{},
 	}
 	for _, rule := range bound.Rules {
-		u.watches = append(u.watches, newWatch(rule, u.phase(rule), r.Tracks[rule.Name]))
+		u.watches = append(u.watches, newWatch(rule, u.phase(rule), r.Tracks[rule.Name], r.Latest[rule.Name]))
 	}
 	u.actions = e.openRungs(r)
 	if r.State != gatekeeper.Preparing {
@@ -146,11 +152,10 @@ func (u *run) phase(rule *rules.BoundRule) time.Duration {
 func (u *run) loop(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	u.ctx = ctx
-	defer close(u.done)
 	defer cancel()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for !u.r.Closed() {
+	for !u.r.Closed() && ctx.Err() == nil {
 		u.step(time.Now())
 		if u.r.Closed() {
 			break
@@ -240,6 +245,9 @@ func (u *run) draft(actor string, at time.Time, bodies ...gatekeeper.Body) (gate
 func (u *run) took(next gatekeeper.Release, facts []gatekeeper.Fact) {
 	r := u.r
 	u.r = next
+	if r.State == gatekeeper.Preparing && next.State != gatekeeper.Preparing {
+		close(u.ready)
+	}
 	for _, f := range facts {
 		r, _ = r.With(f) // drafted with the same facts
 		u.seen(r, f)
@@ -294,13 +302,32 @@ func (u *run) reread(err error) {
 	u.took(r, facts[u.r.Seq:])
 }
 
-// commit writes to the journal within a deadline and remembers whether it could.
+// commit writes to the journal within a deadline and remembers whether it could. A write that is
+// there although its answer was lost is a write.
 func (e *Engine) commit(ctx context.Context, entries ...gatekeeper.Entry) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), journalTimeout)
+	ctx = context.WithoutCancel(ctx)
+	within, cancel := context.WithTimeout(ctx, journalTimeout)
 	defer cancel()
-	err := e.cfg.Journal.Commit(ctx, entries...)
+	err := e.cfg.Journal.Commit(within, entries...)
+	if err != nil && !errors.Is(err, gatekeeper.ErrFenced) && e.landed(ctx, entries[0]) {
+		err = nil
+	}
 	e.journalState(err)
 	return err
+}
+
+// landed says whether the journal is known to hold the entry's facts; a commit holds all of its
+// entries or none.
+func (e *Engine) landed(ctx context.Context, entry gatekeeper.Entry) bool {
+	ctx, cancel := context.WithTimeout(ctx, journalTimeout)
+	defer cancel()
+	facts, err := e.cfg.Journal.Facts(ctx, entry.Release)
+	if err != nil || int64(len(facts)) < entry.After+int64(len(entry.Facts)) {
+		return false
+	}
+	there, err := json.Marshal(facts[entry.After : entry.After+int64(len(entry.Facts))])
+	wrote, werr := json.Marshal(entry.Facts)
+	return err == nil && werr == nil && bytes.Equal(there, wrote)
 }
 
 // send has f run on the run's goroutine. It reports false when the run is over.

@@ -30,22 +30,26 @@ const (
 // await waits for the new version: the pipeline says that it is deployed, or it is seen.
 func (u *run) await(now time.Time) error {
 	deadline := u.r.OpenedAt.Add(time.Duration(u.r.StartWithin))
-	if !now.Before(deadline) {
+	if u.busy["deploy"] {
+		return nil // it is there: the window starts once the rungs have been looked at
+	}
+	if !u.looked.Before(deadline) {
 		return u.record(gatekeeper.Closed{
 			Outcome: gatekeeper.OutcomeInconclusive,
 			Why:     "version " + u.r.Version + " was neither reported as deployed nor seen with traffic within " + u.r.StartWithin.String(),
 		})
 	}
-	u.wake(deadline)
 	u.prepareAgain(now)
-	u.lookForTraffic(now)
+	u.lookForTraffic(now, deadline)
 	return nil
 }
 
-// lookForTraffic starts the window when the new version is seen with traffic.
-func (u *run) lookForTraffic(now time.Time) {
-	if now.Before(u.beat.traffic) {
+// lookForTraffic starts the window when the new version is seen with traffic. The last look is at
+// the deadline or, when Gatekeeper was not running then, after it.
+func (u *run) lookForTraffic(now, deadline time.Time) {
+	if now.Before(u.beat.traffic) && now.Before(deadline) {
 		u.wake(u.beat.traffic)
+		u.wake(deadline)
 		return
 	}
 	var seen bool
@@ -55,7 +59,7 @@ func (u *run) lookForTraffic(now time.Time) {
 			u.log.Warn("can't tell whether the new version has traffic; still waiting for it", "err", err)
 		}
 	}, func() {
-		u.beat.traffic = now.Add(u.pace())
+		u.beat.traffic, u.looked = now.Add(u.pace()), now
 		if seen && u.r.State == gatekeeper.Waiting {
 			u.deploy(now, "traffic", "", nil)
 		}
@@ -145,7 +149,7 @@ func (u *run) watch(now time.Time) error {
 	if err := u.judge(now); err != nil {
 		return err
 	}
-	if moved, err := u.considerHarm(now, u.standing()); moved || err != nil {
+	if moved, err := u.considerHarm(now, u.standing(now)); moved || err != nil {
 		return err
 	}
 	if moved, err := u.considerBlindness(now); moved || err != nil {
@@ -207,7 +211,12 @@ func (u *run) tellVerdict(w *watch) error {
 	if !ok {
 		return nil
 	}
-	fact.Preexisting = u.r.Preexisting[w.rule.Name] && fact.Track.Verdict != gatekeeper.Healthy
+	return u.journal(w, fact)
+}
+
+// journal records what is known of a rule. Preexisting harm counts again once the rule was well.
+func (u *run) journal(w *watch, fact gatekeeper.Judged) error {
+	fact.Preexisting = u.r.Preexisting[w.rule.Name] && !fact.Track.EverHealthy
 	if err := u.record(fact); err != nil {
 		return err
 	}

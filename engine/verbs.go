@@ -58,7 +58,9 @@ func (u *run) resumedWhy() string {
 // is live at the rungs by then as the released state.
 func (e *Engine) Deployed(ctx context.Context, id string, by By) (gatekeeper.Release, error) {
 	at, done := time.Now(), make(chan error, 1)
+	var over <-chan struct{}
 	r, err := e.change(ctx, id, "mark as deployed", func(u *run) error {
+		over = u.done
 		switch u.r.State {
 		case gatekeeper.Waiting, gatekeeper.Watching, gatekeeper.Holding:
 			u.deploy(at, "pipeline", by.Actor, func(err error) { done <- err })
@@ -72,6 +74,8 @@ func (e *Engine) Deployed(ctx context.Context, id string, by By) (gatekeeper.Rel
 	}
 	select {
 	case err = <-done:
+	case <-over:
+		return e.refuseClosed(ctx, id, "mark as deployed")
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
@@ -87,8 +91,11 @@ func (e *Engine) Approve(ctx context.Context, id string, by By) (gatekeeper.Rele
 		switch {
 		case u.r.State != gatekeeper.Holding:
 			return u.wrongState("approve")
-		case len(u.r.Rungs) == 0 || u.r.WatchOnly:
+		case len(u.r.Rungs) == 0:
 			return gatekeeper.Errorf(gatekeeper.CodeConflict, "take it back by hand", "release %s has no rollback plan to approve", id)
+		}
+		if err := e.neverActs(u.r); err != nil {
+			return err
 		}
 		if says := u.guardKillSwitch(time.Now(), nil); says != "" {
 			return gatekeeper.Errorf(gatekeeper.CodeRefused, "turn it off first: gatekeeper kill-switch off", "the rollback of %s is not approved: %s", id, says)
@@ -105,7 +112,7 @@ func (e *Engine) Veto(ctx context.Context, id string, by By) (gatekeeper.Release
 			return u.wrongState("veto")
 		}
 		h := u.r.Hold
-		if h.Reason == gatekeeper.HoldInconclusive {
+		if h.Inconclusive() {
 			return u.recordBy(by.Actor, time.Now(), gatekeeper.Closed{Outcome: gatekeeper.OutcomeInconclusive, Why: join2("rollback vetoed by "+by.name(), by.Why)})
 		}
 		v := gatekeeper.Vetoed{Rules: slices.Clone(h.Blind), Why: by.Why}
@@ -175,6 +182,9 @@ func (e *Engine) Close(ctx context.Context, id string, by By) (gatekeeper.Releas
 // Rollback is a person's decision. An open release is rolled back at once; of a closed, passed one
 // a new release of purpose rollback is opened with the same targets, while they still make sense.
 func (e *Engine) Rollback(ctx context.Context, id string, by By) (gatekeeper.Release, error) {
+	if err := e.Ready(); err != nil {
+		return gatekeeper.Release{}, err
+	}
 	if s := e.killSwitch.state(); s.On {
 		return gatekeeper.Release{}, gatekeeper.Errorf(gatekeeper.CodeRefused, "turn it off first: gatekeeper kill-switch off", "the kill switch is on: %s is not rolled back", id)
 	}
@@ -182,6 +192,9 @@ func (e *Engine) Rollback(ctx context.Context, id string, by By) (gatekeeper.Rel
 		return e.rollbackClosed(ctx, id, by)
 	}
 	return e.change(ctx, id, "roll back", func(u *run) error {
+		if err := e.neverActs(u.r); err != nil {
+			return err
+		}
 		switch {
 		case !u.r.Takes(gatekeeper.KindDecided):
 			return u.wrongState("roll back")
@@ -190,6 +203,20 @@ func (e *Engine) Rollback(ctx context.Context, id string, by By) (gatekeeper.Rel
 		}
 		return u.decide(gatekeeper.CausePerson, by.Actor, nil, join2("rollback asked for by "+by.name(), by.Why))
 	})
+}
+
+// neverActs refuses to roll back what was opened to be watched only, and dry runs: a person's word
+// does not change what everybody was told would happen.
+func (e *Engine) neverActs(r gatekeeper.Release) error {
+	what := "a dry run"
+	switch {
+	case r.WatchOnly:
+		what = "only watched"
+	case r.DryRun || e.dryRun(r.Service):
+	default:
+		return nil
+	}
+	return gatekeeper.Errorf(gatekeeper.CodeConflict, "take it back by hand", "release %s is %s: nothing is rolled back", r.ID, what)
 }
 
 func (e *Engine) rollbackClosed(ctx context.Context, id string, by By) (gatekeeper.Release, error) {
@@ -201,6 +228,9 @@ func (e *Engine) rollbackClosed(ctx context.Context, id string, by By) (gatekeep
 	}
 	if old.Outcome != gatekeeper.OutcomePassed {
 		return e.refuseClosed(ctx, id, "roll back")
+	}
+	if err := e.neverActs(old); err != nil {
+		return old, err
 	}
 	if other := e.openOf(old.Service, old.Environment); other != nil {
 		return old, gatekeeper.Errorf(gatekeeper.CodeConflict, "roll that one back, or close it first", "release %s of version %s is open for the same service", other.id, other.subject.Version)
@@ -240,6 +270,7 @@ func (e *Engine) beginRollback(ctx context.Context, o gatekeeper.Opened, pinned 
 		return r, err
 	}
 	if err := e.commit(ctx, entry); err != nil {
+		e.beside(func() { e.settle(r.ID) })
 		return r, unavailable(err)
 	}
 	for _, f := range entry.Facts {

@@ -56,7 +56,7 @@ func (u *run) verify(now time.Time) error {
 	switch {
 	case states[bad] > 0:
 		u.checks = nil
-		return u.record(gatekeeper.NotRecovered{Rung: u.r.Rung, Breaches: still})
+		return u.record(gatekeeper.NotRecovered{Rung: u.r.Rung, Breaches: fit(still)})
 	case states[wait] > 0:
 		return nil
 	}
@@ -80,7 +80,11 @@ func (u *run) bindChecks(reached time.Time) {
 		}
 		phase := time.Duration(reached.UnixNano() % int64(rule.Interval)) // its first slot is the very instant
 		known := u.r.Recovery[rule.Name]
-		w := newWatch(rule, phase, known)
+		var latest gatekeeper.Reading
+		if !known.LastSlot.IsZero() {
+			latest = u.r.Latest[rule.Name]
+		}
+		w := newWatch(rule, phase, known, latest)
 		if w.next.IsZero() {
 			w.next = u.checkFrom(w, reached)
 		}
@@ -135,8 +139,8 @@ func (u *run) checkState(w *watch, now, from time.Time, within time.Duration) re
 	switch {
 	case t.Verdict == gatekeeper.Healthy:
 		return well
-	case t.Verdict == gatekeeper.Unhealthy && !now.Before(from.Add(within)):
-		return bad
+	case t.Verdict == gatekeeper.Unhealthy && (!t.LastSlot.Before(from.Add(within)) || !now.Before(from.Add(2*within))):
+		return bad // said of an instant at which it should have been well
 	case !now.Before(from.Add(2 * within)):
 		return unknown
 	}

@@ -27,11 +27,15 @@ type watch struct {
 	extra time.Time          // of the extra evaluation that was made last
 	sure  time.Time          // when an extra evaluation confirmed what is active
 	told  gatekeeper.Track   // as the journal has it
+	asked time.Time          // the first instant that was asked since Gatekeeper started; what is older is hearsay
 }
 
-func newWatch(rule *rules.BoundRule, phase time.Duration, known gatekeeper.Track) *watch {
-	w := &watch{rule: rule, phase: phase, base: known, told: known}
+func newWatch(rule *rules.BoundRule, phase time.Duration, known gatekeeper.Track, latest gatekeeper.Reading) *watch {
+	w := &watch{rule: rule, phase: phase, base: known, told: known, last: latest}
 	w.base.Rule = rule.Name
+	if latest.Verdict == gatekeeper.Unhealthy {
+		w.bad = latest
+	}
 	if !known.LastSlot.IsZero() {
 		w.next = known.LastSlot.Add(rule.Interval)
 	}
@@ -164,6 +168,9 @@ func (w *watch) take(q question, readings []gatekeeper.Reading) {
 		}
 		return
 	}
+	if w.asked.IsZero() {
+		w.asked = q.at
+	}
 	if !q.from.IsZero() {
 		w.gap = nil
 	}
@@ -183,11 +190,17 @@ func (w *watch) take(q question, readings []gatekeeper.Reading) {
 
 // news gives the fact to journal, when the verdict changed or the rule became or ceased to be pending.
 func (w *watch) news() (gatekeeper.Judged, bool) {
+	now := w.judged()
+	if now.Track.Verdict == w.told.Verdict && now.Track.Pending().Equal(w.told.Pending()) {
+		return gatekeeper.Judged{}, false
+	}
+	return now, true
+}
+
+// judged gives what the journal has to know to go on from here.
+func (w *watch) judged() gatekeeper.Judged {
 	live := w.track()
 	keep := w.base
 	keep.Verdict, keep.BlindSince = live.Verdict, live.BlindSince
-	if keep.Verdict == w.told.Verdict && keep.Pending().Equal(w.told.Pending()) {
-		return gatekeeper.Judged{}, false
-	}
-	return gatekeeper.Judged{Track: keep, Reading: w.last}, true
+	return gatekeeper.Judged{Track: keep, Reading: w.last.Within(maxEvidence)}
 }

@@ -17,11 +17,11 @@ func (u *run) endWindow(now time.Time) error {
 		u.wake(u.r.WindowEnd)
 		return nil
 	}
-	if u.asking(now) {
+	if u.asking(u.r.WindowEnd) {
 		return nil // its answer brings us back here
 	}
 	if until, rule := u.pendingUntil(now); until.After(u.r.WindowEnd) {
-		return u.record(gatekeeper.Extended{Until: until, Why: rule + " is pending: the window lasts until its `for` is full"})
+		return u.record(gatekeeper.Extended{Until: until, Rule: rule, Why: rule + " is pending: the window lasts until its `for` is full"})
 	}
 	if u.r.Due {
 		return u.record(gatekeeper.Closed{Outcome: gatekeeper.OutcomeBreached, Why: "breached, and nothing was rolled back: " + strings.Join(sortedKeys(u.r.Breaches), ", ")})
@@ -38,12 +38,10 @@ func (u *run) endWindow(now time.Time) error {
 	return u.record(gatekeeper.Closed{Outcome: gatekeeper.OutcomePassed, Why: why})
 }
 
-// asking says whether an answer is awaited for an instant up to now.
-func (u *run) asking(now time.Time) bool {
-	return slices.ContainsFunc(u.watches, func(w *watch) bool {
-		_, due := w.ask(now)
-		return due || u.busy["ask "+w.rule.Name]
-	})
+// asking says whether an answer is awaited for an instant up to until. What is asked for later
+// instants does not matter: a backend that hangs would keep a release open for ever.
+func (u *run) asking(until time.Time) bool {
+	return slices.ContainsFunc(u.watches, func(w *watch) bool { return !w.at().After(until) })
 }
 
 // pendingUntil gives how far pending rules that can act extend the window. The extension is
@@ -58,7 +56,7 @@ func (u *run) pendingUntil(now time.Time) (until time.Time, rule string) {
 		if !end.After(now) {
 			end = w.next // the extra evaluation did not confirm: the next slot decides
 		}
-		limit := u.r.DeployedAt.Add(time.Duration(u.r.Window) + 2*w.rule.For + 2*w.rule.Interval + w.rule.Response.Blind)
+		limit := u.r.WindowEnd.Add(2*w.rule.For + 2*w.rule.Interval + w.rule.Response.Blind - time.Duration(u.r.Overtime))
 		if end.After(until) && !end.After(limit) {
 			until, rule = end, w.rule.Name
 		}
@@ -78,13 +76,8 @@ func (u *run) notCovered() string {
 		if !u.counts(w) || w.rule.Response.Do != rules.Rollback {
 			continue
 		}
-		t := w.track()
-		expected := int(u.r.WindowEnd.Sub(u.countFrom(w)) / w.rule.Interval)
-		share := t.Coverage()
-		if expected > t.Slots && expected > 0 {
-			share = float64(t.Data) / float64(expected)
-		}
-		switch {
+		t := w.track() // it has every slot that counts: what was missed was asked again, or counts as unanswered
+		switch share := t.Coverage(); {
 		case share < u.file.Coverage:
 			return fmt.Sprintf("%s had answers with data for %.0f%% of the window, needs %.0f%%", w.rule.Name, 100*share, 100*u.file.Coverage)
 		case !t.Verdict.Answered():
@@ -108,8 +101,8 @@ func (u *run) endInconclusive(now time.Time, why string) error {
 			Says: "the window is over and it can't be told whether the release is healthy: " + why + "; approve to roll back, or veto to close",
 		})
 	case rules.Rollback:
-		if says := u.guardKillSwitch(now, nil); says != "" {
-			return u.record(gatekeeper.Held{Reason: gatekeeper.HoldKillSwitch, Until: now.Add(time.Duration(u.r.HoldFor)).UTC(), Says: says})
+		if moved, err := u.guarded(now, nil, "the release is inconclusive ("+why+"), and its health file rolls back then; "); moved || err != nil {
+			return err
 		}
 		return u.decide(gatekeeper.CauseInconclusive, "", nil, "inconclusive, and the health file rolls back then: "+why)
 	}

@@ -414,6 +414,7 @@ type target struct {
 	effects []string      // every change that an Apply made
 	refuse  error         // Apply and Prepare fail with it
 	hang    time.Duration // Apply takes so long and ignores its context
+	stuck   time.Duration // so do Prepare and Observe
 	lose    bool          // Apply has its effect and then loses the reply
 	after   func()        // called after an effect
 }
@@ -458,6 +459,7 @@ type switchAction struct {
 }
 
 func (a *switchAction) Prepare(context.Context) (gatekeeper.Target, error) {
+	time.Sleep(a.stuck)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.refuse != nil {
@@ -499,6 +501,7 @@ func (a *switchAction) Apply(ctx context.Context, t gatekeeper.Target, _ gatekee
 }
 
 func (a *switchAction) Observe(_ context.Context, t gatekeeper.Target) (gatekeeper.Live, error) {
+	time.Sleep(a.stuck)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var to string

@@ -1,0 +1,190 @@
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/engine"
+	"github.com/gatekeeper-engine/gatekeeper/rules"
+)
+
+func TestFault_OpenWhileTheEngineStops(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		w.slowly(func() time.Duration { return 5 * sec })
+		result := make(chan error, 1)
+		go func() {
+			r, err := w.e.Open(t.Context(), engine.OpenRequest{ID: "x", Version: "v2", PreviousVersion: "v1", Bundle: bundle(ruleR + flagPlan)})
+			t.Logf("state %s", r.State)
+			result <- err
+		}()
+		w.to(sec)
+		w.stop()
+		require.Equal(t, gatekeeper.CodeUnavailable, gatekeeper.CodeOf(<-result))
+		w.start()
+	})
+}
+
+func TestFault_WriteThatLandedAllTheSame(t *testing.T) {
+	for _, kind := range []gatekeeper.Kind{gatekeeper.KindOpened, gatekeeper.KindPrepared, gatekeeper.KindDeployed, gatekeeper.KindAttempting, gatekeeper.KindAttempted} {
+		t.Run(string(kind), func(t *testing.T) {
+			timeline(t, func(t *testing.T, w *world) {
+				bad(w)
+				j := w.hook()
+				j.set(once(kind, true))
+				ctx, cancel := context.WithTimeout(t.Context(), mnt)
+				defer cancel()
+				r, err := w.e.Open(ctx, engine.OpenRequest{ID: "x", Version: "v2", PreviousVersion: "v1", Bundle: bundle(ruleR + replace(flagPlan, "switch/set", "switch/once"))})
+				require.NoError(t, err)
+				require.Equal(t, gatekeeper.Waiting, r.State)
+				w.deploy("x")
+				w.to(6 * mnt)
+				w.outcome("x", gatekeeper.OutcomeRolledBack)
+				require.Equal(t, []string{"v1"}, w.targets["one"].done())
+			})
+		})
+	}
+}
+
+func TestFault_OpeningInDoubt(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		w.stop()
+		j := &dying{Journal: w.journal, after: gatekeeper.KindOpened}
+		w.cfg.Journal = j
+		w.boot()
+		req := engine.OpenRequest{ID: "x", Version: "v2", PreviousVersion: "v1", Bundle: bundle(ruleR + flagPlan)}
+		_, err := w.e.Open(t.Context(), req)
+		require.Equal(t, gatekeeper.CodeUnavailable, gatekeeper.CodeOf(err))
+		j.after = "none"
+		j.dead.Store(false)
+		time.Sleep(mnt)
+		r, err := w.e.Open(t.Context(), req)
+		require.NoError(t, err)
+		require.Equal(t, gatekeeper.Waiting, r.State, w.story("x"))
+	})
+}
+
+func TestFault_JournalBackAgain(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		j := w.hook()
+		j.set(once(gatekeeper.KindOpened, false))
+		req := engine.OpenRequest{Version: "v2", PreviousVersion: "v1", Bundle: bundle(ruleR + flagPlan)}
+		_, err := w.e.Open(t.Context(), req)
+		require.Equal(t, gatekeeper.CodeUnavailable, gatekeeper.CodeOf(err))
+		time.Sleep(mnt)
+		require.NoError(t, w.e.Ready(), "nothing is open, so nothing but an open would ever write again")
+		_, err = w.e.Open(t.Context(), req)
+		require.NoError(t, err)
+	})
+}
+
+func TestFault_ClosedWhileDeployedIsNoted(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		id := w.open(ruleR + flagPlan).ID
+		w.targets["one"].stuck = 4 * sec
+		result := make(chan error, 1)
+		go func() {
+			_, err := w.e.Deployed(t.Context(), id, engine.By{})
+			result <- err
+		}()
+		time.Sleep(sec)
+		_, err := w.e.Close(t.Context(), id, engine.By{Actor: "a"})
+		require.NoError(t, err)
+		defer time.Sleep(mnt)
+		select {
+		case err := <-result:
+			require.Equal(t, gatekeeper.CodeConflict, gatekeeper.CodeOf(err))
+		case <-time.After(time.Hour):
+			t.Fatal("hangs")
+		}
+	})
+}
+
+func TestFault_OldReleasePassesWhileTheNextIsOpened(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		restore := replace(flagPlan, "{name: one}", "{name: one, restore: true}")
+		j := w.hook()
+		id := w.opened(ruleR + restore)
+		w.to(30*mnt - sec)
+		j.putting = func() { time.Sleep(2 * sec) }
+		r3 := w.open(ruleR+restore, func(r *engine.OpenRequest) { r.Version, r.PreviousVersion = "v3", "" })
+		w.outcome(id, gatekeeper.OutcomePassed)
+		require.Empty(t, r3.Supersedes)
+		require.Equal(t, "v2", r3.PreviousVersion)
+		require.Equal(t, "one at v2", r3.Rungs[0].Target.Says)
+	})
+}
+
+type loudBackend struct{ rules.Querier }
+
+func (q loudBackend) Query(ctx context.Context, expr string, at time.Time) (rules.Vector, error) {
+	v, err := q.Querier.Query(ctx, expr, at)
+	if err != nil || len(v.Samples) == 0 || v.Samples[0].Value < 0.01 {
+		return v, err
+	}
+	var many rules.Vector
+	for i := range 20 {
+		l := map[string]string{"i": fmt.Sprint(i)}
+		for n := range 31 {
+			l[fmt.Sprintf("%s%d", strings.Repeat("l", 250), n)] = strings.Repeat("é", 150)
+		}
+		many.Samples = append(many.Samples, gatekeeper.Sample{Labels: l, Value: v.Samples[0].Value})
+	}
+	return many, nil
+}
+
+func TestFault_ManyLongLabels(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		bad(w)
+		w.reconfigure(func(c *engine.Config) { c.Backends = map[string]rules.Querier{"": loudBackend{w.backend()}} })
+		file := ruleR
+		for i := range 9 {
+			file += strings.Replace(ruleS, "alert: S", fmt.Sprintf("alert: S%d", i), 1)
+		}
+		id := w.opened(strings.ReplaceAll(file, "130s", "2m") + flagPlan)
+		w.to(6 * mnt)
+		at, _ := w.one(id, gatekeeper.KindDecided)
+		require.Equal(t, 5*mnt, at)
+	})
+}
+
+func TestFault_PrepareHangs(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		w.targets["one"].stuck = 2 * time.Hour
+		result := make(chan error, 1)
+		go func() {
+			_, err := w.e.Open(t.Context(), engine.OpenRequest{Version: "v2", PreviousVersion: "v1", Bundle: bundle(ruleR + flagPlan)})
+			result <- err
+		}()
+		defer time.Sleep(3 * time.Hour)
+		select {
+		case err := <-result:
+			require.Equal(t, gatekeeper.CodeRefused, gatekeeper.CodeOf(err))
+		case <-time.After(time.Hour):
+			t.Error("hangs")
+		}
+	})
+}
+
+func TestFault_NothingRunsAfterAFailedStart(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		w.reconfigure(func(c *engine.Config) { c.Backends["other"] = w.backend(); c.Journal = w.journal })
+		w.open("service: other\nbackend: other\n" + replace(ruleR, "service: checkout\n", "") + flagPlan)
+		id := w.opened(ruleR + flagPlan)
+		w.stop()
+		delete(w.cfg.Backends, "other")
+		e, err := engine.New(w.cfg)
+		require.NoError(t, err)
+		require.Error(t, e.Run(t.Context()))
+		before := w.release(id).Seq
+		w.to(40 * mnt)
+		require.Equal(t, before, w.release(id).Seq, "runs beside the one that will be started next")
+		w.cfg.Backends["other"] = w.backend()
+		w.start()
+	})
+}
