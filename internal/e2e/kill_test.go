@@ -106,18 +106,27 @@ type ending struct {
 	stdout, stderr string
 }
 
-// pipeline says that the release is deployed, again as long as nobody hears it, and follows it to
-// its end, all beside the test.
+// unreachable is the exit code that tells a pipeline to try again.
+const unreachable = 7
+
+// pipeline says that the release is deployed and follows it to its end, all beside the test. What
+// the daemon is not there to hear is said again; once followed, only the command line itself waits
+// for the daemon to come back.
 func (v *victim) pipeline(id string) <-chan ending {
 	ended := make(chan ending, 1)
-	go func() {
-		for ctx := v.t.Context(); ctx.Err() == nil; {
-			if code, _, _ := v.try("release", "deployed", id); code == 0 {
-				break
+	insist := func(args ...string) (e ending) {
+		for {
+			e.code, e.stdout, e.stderr = v.try(args...)
+			if again := e.code == unreachable && e.stdout == ""; !again || v.t.Context().Err() != nil {
+				return e
 			}
 		}
-		var e ending
-		e.code, e.stdout, e.stderr = v.try("release", "wait", id)
+	}
+	go func() {
+		e := insist("release", "deployed", id)
+		if e.code == 0 {
+			e = insist("release", "wait", id)
+		}
 		ended <- e
 	}()
 	return ended
