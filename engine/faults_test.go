@@ -188,3 +188,44 @@ func TestFault_NothingRunsAfterAFailedStart(t *testing.T) {
 		w.start()
 	})
 }
+
+// The answer of a write is lost while an Apply hangs: no second Apply beside it.
+func TestFault_NeverTwoAppliesAtOnce(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		bad(w)
+		j := w.hook()
+		j.set(once(gatekeeper.KindAttempted, false))
+		w.targets["one"].hang = time.Hour
+		id := w.opened(ruleR + twoRungs)
+		w.to(10 * mnt)
+		w.outcome(id, gatekeeper.OutcomeRolledBack)
+		require.Len(t, w.release(id).Rungs[0].Attempts, 1)
+		w.to(2 * time.Hour)
+	})
+}
+
+// The pipeline reports the version in time, and the rungs take a while to say what is there.
+func TestFault_DeployedAtTheLastMoment(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		w.script(func(_, version string, at time.Duration) (float64, bool) { return 0, version == "v1" || at > 0 })
+		id := w.open(ruleR + flagPlan).ID
+		w.to(10*mnt - sec)
+		w.targets["one"].stuck = 3 * sec
+		w.deploy(id)
+		require.Equal(t, gatekeeper.Watching, w.release(id).State, w.story(id))
+	})
+}
+
+func TestFault_OpenedAgainWhileAPassedOneIsTakenBack(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		id := w.opened(ruleR + flagPlan)
+		w.to(31 * mnt)
+		w.outcome(id, gatekeeper.OutcomePassed)
+		w.targets["one"].hang = 20 * sec
+		_, err := w.e.Rollback(t.Context(), id, engine.By{Actor: "a"})
+		require.NoError(t, err)
+		_, err = w.e.Open(t.Context(), engine.OpenRequest{Version: "v2", PreviousVersion: "v1", Bundle: bundle(ruleR + flagPlan)})
+		require.Equal(t, gatekeeper.CodeConflict, gatekeeper.CodeOf(err))
+		w.to(3 * time.Hour)
+	})
+}
