@@ -125,21 +125,28 @@ func (g goal) possible(s State) error {
 	return nil
 }
 
+// says tells the goal; what a flag that is off would serve when on stands in parentheses.
 func (g goal) says() string {
-	var parts []string
-	if g.Enabled != nil {
-		parts = append(parts, map[bool]string{true: "on", false: "off"}[*g.Enabled])
-	}
+	var serves []string
 	if g.Variant != nil {
-		parts = append(parts, "variant "+*g.Variant)
+		serves = append(serves, "variant "+*g.Variant)
 	}
 	if g.Percentage != nil {
-		parts = append(parts, fmt.Sprintf("for %v%%", *g.Percentage))
+		serves = append(serves, fmt.Sprintf("for %v%%", *g.Percentage))
 	}
 	if g.Allow != nil && len(*g.Allow) > 0 {
-		parts = append(parts, fmt.Sprintf("and %d allowed", len(*g.Allow)))
+		serves = append(serves, fmt.Sprintf("and %d allowed", len(*g.Allow)))
 	}
-	return strings.Join(parts, " ")
+	what := strings.Join(serves, " ")
+	switch {
+	case g.Enabled == nil:
+		return what
+	case *g.Enabled:
+		return strings.TrimSpace("on " + what)
+	case what == "":
+		return "off"
+	}
+	return "off (when on: " + what + ")"
 }
 
 // met says whether the flag serves what the goal names.

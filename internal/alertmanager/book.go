@@ -98,7 +98,7 @@ func (b *book) put(key id, r gatekeeper.Release, s standing) (added bool) {
 	}
 	annotations := models.LabelSet{"summary": clip(s.summary), "what_to_do": clip(s.todo)}
 	if b.external != "" {
-		a.link = b.external + "/releases/" + url.PathEscape(r.ID)
+		a.link = b.external + "/api/v1/releases/" + url.PathEscape(r.ID)
 		annotations["link"] = a.link
 	}
 	if !maps.Equal(a.annotations, annotations) || !a.until.Equal(s.until) {

@@ -70,7 +70,7 @@ type Guards struct {
 	KillSwitchFile string         `yaml:"kill_switch_file"` // while it exists every rollback is held; default in DataDir
 	DryRun         bool           `yaml:"dry_run"`          // for every release
 	DryRunServices []string       `yaml:"dry_run_services"`
-	CoolDown       model.Duration `yaml:"cool_down"` // after a rollback; default 10m
+	CoolDown       model.Duration `yaml:"cool_down"` // after a rollback; default 0: only while rules still see its harm
 	Freezes        []Freeze       `yaml:"freezes"`
 }
 
@@ -120,7 +120,7 @@ func Parse(name, dir, text string) *Config {
 	c := &Config{
 		Listen: "127.0.0.1:9095", DataDir: DefaultDataDir(),
 		QueryTimeout: model.Duration(10 * time.Second), ActionTimeout: model.Duration(30 * time.Second),
-		Log: Log{Level: "info", Format: "text"}, Guards: Guards{CoolDown: model.Duration(10 * time.Minute)},
+		Log: Log{Level: "info", Format: "text"},
 	}
 	d := &document{name: name, dir: dir, text: text}
 	root := d.parse()

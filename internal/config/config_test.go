@@ -108,7 +108,7 @@ func TestDefaultsServeOneMachine(t *testing.T) {
 		require.Equal(t, "/home/alice/state/gatekeeper/kill-switch", c.Guards.KillSwitchFile)
 		require.Equal(t, "local", c.DefaultBackend)
 		require.Equal(t, "flags", c.Connections["flags"].Kind)
-		require.Equal(t, 10*time.Minute, time.Duration(c.Guards.CoolDown))
+		require.Equal(t, time.Duration(0), time.Duration(c.Guards.CoolDown))
 		s := settings{Shared: Shared{URL: "default"}}
 		require.True(t, c.Backends["local"].TSDB.Decode(&s), "a section that is not written down keeps the defaults")
 		require.Equal(t, "default", s.URL)

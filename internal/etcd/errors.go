@@ -19,7 +19,7 @@ func unavailable(doing string, err error) error {
 	switch {
 	case errors.Is(err, rpctypes.ErrNoSpace):
 		return gatekeeper.Errorf(gatekeeper.CodeUnavailable,
-			"Raise the store's quota in the configuration and restart Gatekeeper.",
+			"Move the data directory away and start with an empty one once no release is open; the old one keeps the record.",
 			"%s: the store has reached its quota and takes no more facts; %s: %w", doing, meanwhile, err)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return gatekeeper.Errorf(gatekeeper.CodeUnavailable, "",

@@ -14,6 +14,9 @@ func (t *Timeline) judged(before gatekeeper.Release, f gatekeeper.Fact, b gateke
 	old, known := before.Tracks[name]
 	if before.State == gatekeeper.Verifying {
 		old, known = before.Recovery[name]
+		if before.PreviousVersion != "" {
+			name += " on " + before.PreviousVersion // the rules are bound to what it returned to
+		}
 	}
 	was, is := old.Pending(), b.Track.Pending()
 	switch {
@@ -25,29 +28,28 @@ func (t *Timeline) judged(before gatekeeper.Release, f gatekeeper.Fact, b gateke
 		}
 		return []line{{blindLabel(b.Reading.Verdict), warn, name + detail(b.Reading), "", nil}}
 	case was.IsZero() && !is.IsZero():
-		return []line{t.pending(before, b)}
+		return []line{pending(before, name, b)}
 	case !was.IsZero() && is.IsZero() && b.Reading.Verdict == gatekeeper.Healthy:
 		return []line{{"healthy again", good, name + ": " + seen(b.Reading), since("bad for", was, f.At), nil}}
 	case known && old.Verdict == b.Reading.Verdict:
 		return nil
 	}
-	return t.changed(b)
+	return changed(name, b)
 }
 
-func (t *Timeline) pending(before gatekeeper.Release, b gatekeeper.Judged) line {
+func pending(before gatekeeper.Release, name string, b gatekeeper.Judged) line {
 	label := "pending"
 	if before.State == gatekeeper.Verifying {
 		label = "still bad"
 	}
-	l := line{label, bad, fmt.Sprintf("%s: %s", b.Track.Rule, seen(b.Reading)), "", nil}
+	l := line{label, bad, name + ": " + seen(b.Reading), "", nil}
 	if b.Reading.Summary != "" {
 		l.more = []string{b.Reading.Summary}
 	}
 	return l
 }
 
-func (t *Timeline) changed(b gatekeeper.Judged) []line {
-	name := b.Track.Rule
+func changed(name string, b gatekeeper.Judged) []line {
 	switch b.Reading.Verdict {
 	case gatekeeper.Healthy:
 		return []line{{"healthy", good, name + ": " + seen(b.Reading), "", nil}}
