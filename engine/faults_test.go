@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatekeeper-engine/gatekeeper"
@@ -227,5 +228,26 @@ func TestFault_OpenedAgainWhileAPassedOneIsTakenBack(t *testing.T) {
 		_, err = w.e.Open(t.Context(), engine.OpenRequest{Version: "v2", PreviousVersion: "v1", Bundle: bundle(ruleR + flagPlan)})
 		require.Equal(t, gatekeeper.CodeConflict, gatekeeper.CodeOf(err))
 		w.to(3 * time.Hour)
+	})
+}
+
+// An alert for a release that is still being prepared is kept, and was there before it.
+func TestFault_AlertWhilePreparing(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		w.targets["one"].stuck = 5 * sec
+		go func() {
+			_, err := w.e.Open(t.Context(), engine.OpenRequest{ID: "x", Version: "v2", PreviousVersion: "v1", Bundle: bundle(external + flagPlan)})
+			assert.Error(t, err, "it dies before it is prepared")
+		}()
+		w.to(sec)
+		got, err := w.e.Receive(t.Context(), "prometheus", []gatekeeper.Alert{alert("k", time.Now(), time.Time{}, true)})
+		require.NoError(t, err)
+		require.Equal(t, 1, got.Matched)
+		w.kill()
+		w.start()
+		w.to(10 * sec)
+		r := w.release("x")
+		require.Equal(t, gatekeeper.Waiting, r.State)
+		require.True(t, r.Alerts["k"].Preexisting)
 	})
 }

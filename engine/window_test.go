@@ -55,3 +55,35 @@ func TestWindow_PendingAtTheEndOfAnExtended(t *testing.T) {
 		require.Equal(t, 60*mnt+15*sec, at)
 	})
 }
+
+// Odd times still end: a bad release is taken back as long as a slot can see it, and nothing that was
+// never judged passes.
+func TestWindow_OddTimes(t *testing.T) {
+	for name, c := range map[string]struct {
+		old, with string
+		well, bad gatekeeper.Outcome
+	}{
+		"for 0":                     {"for: 2m", "for: 0s", gatekeeper.OutcomePassed, gatekeeper.OutcomeRolledBack},
+		"for above window":          {"for: 2m", "for: 45m", gatekeeper.OutcomePassed, gatekeeper.OutcomeRolledBack},
+		"interval above window":     {"interval: 15s", "interval: 2h", gatekeeper.OutcomeInconclusive, gatekeeper.OutcomeInconclusive},
+		"warm-up to the last slots": {"for: 2m", "for: 2m\n        warm_up: 29m50s", gatekeeper.OutcomePassed, gatekeeper.OutcomeRolledBack},
+		"warm-up above window":      {"for: 2m", "for: 2m\n        warm_up: 40m", gatekeeper.OutcomeInconclusive, gatekeeper.OutcomeInconclusive},
+	} {
+		for _, ratio := range []float64{0.002, 0.05} {
+			t.Run(name, func(t *testing.T) {
+				timeline(t, func(t *testing.T, w *world) {
+					time.Sleep(time.Hour + 7*mnt)
+					w.traffic(always(ratio))
+					id := w.opened(replace(ruleR, c.old, c.with) + flagPlan)
+					w.to(3 * time.Hour)
+					if ratio > 0.01 {
+						w.outcome(id, c.bad)
+					} else {
+						w.outcome(id, c.well)
+						require.Empty(t, w.targets["one"].done())
+					}
+				})
+			})
+		}
+	}
+}
