@@ -27,7 +27,7 @@ type Config struct {
 	DryRun         bool          // for every release
 	DryRunServices []string      // for these services
 	Freezes        []Freeze      // when opens are refused
-	CoolDown       time.Duration // after a rollback, breaches of the same service and environment ask a person; default 10m
+	CoolDown       time.Duration // after a rollback, breaches of the same service and environment ask a person; default 0: only while a rule still sees the old harm
 
 	QueryTimeout  time.Duration // deadline of one query; default 10s
 	ActionTimeout time.Duration // deadline of one Prepare, Apply or Observe; default 30s
