@@ -29,8 +29,9 @@ type Engine struct {
 	mu     sync.Mutex
 	runs   map[string]*run // the open releases
 	ready  bool
-	broken error     // why the journal did not take the last write
-	failed time.Time // when that was
+	broken error         // why the journal did not take the last write
+	failed time.Time     // when that was
+	lost   chan struct{} // closed when another Gatekeeper owns the journal
 }
 
 // New checks the configuration. It starts nothing.
@@ -55,11 +56,13 @@ func New(cfg Config) (*Engine, error) {
 		killSwitch: newKillSwitch(cfg.KillSwitchFile),
 		history:    newHistory(),
 		runs:       map[string]*run{},
+		lost:       make(chan struct{}),
 	}, nil
 }
 
-// Run takes up every open release where its facts end and runs until ctx ends. Releases stay open
-// then; the next Run takes them up again.
+// Run takes up every open release where its facts end and runs until ctx ends, or until another
+// Gatekeeper has taken the journal, which is an error. Releases stay open then; the next Run takes
+// them up again.
 func (e *Engine) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -73,12 +76,18 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.ready = true
 	e.mu.Unlock()
 	e.killSwitch.watch(ctx, func() { e.each((*run).poke) })
-	<-ctx.Done()
+	var err error
+	select {
+	case <-ctx.Done():
+	case <-e.lost:
+		err = gatekeeper.Errorf(gatekeeper.CodeUnavailable, "stop one of the two", "this Gatekeeper decides nothing any more: %w", gatekeeper.ErrFenced)
+	}
+	cancel()
 	e.mu.Lock()
 	e.ready = false
 	e.mu.Unlock()
 	e.wg.Wait()
-	return nil
+	return err
 }
 
 // Ready says whether releases are run: nil, or why not.
@@ -218,6 +227,9 @@ func (e *Engine) journalState(err error) {
 		return
 	}
 	e.broken, e.failed = err, time.Now()
+	if errors.Is(err, gatekeeper.ErrFenced) {
+		close(e.lost)
+	}
 }
 
 // Release gives a release as its facts make it, or an error with [gatekeeper.CodeNotFound].

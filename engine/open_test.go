@@ -198,3 +198,34 @@ func TestVerbsOnUnknownAndClosed(t *testing.T) {
 		require.ErrorContains(t, err, "is closed (aborted: closed by alice: because)")
 	})
 }
+
+// A rung that would restore what is live is pinned when the release opens or not at all: later the
+// new version may be live.
+func TestRestoreIsPinnedAtOpenOnly(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		plan := replace(twoRungs, "{name: one}", "{name: one, restore: true}")
+		w.targets["one"].refuses(errors.New("down"))
+		id := w.open(ruleR + plan).ID
+		w.targets["one"].refuses(nil)
+		w.targets["one"].set("v2")
+		time.Sleep(time.Minute)
+		require.False(t, w.release(id).Rungs[0].Usable())
+	})
+}
+
+func TestFencedEngineEnds(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		bad(w)
+		id := w.opened(ruleR + flagPlan)
+		w.to(mnt)
+		w.journal = w.journal.Reopen() // another Gatekeeper takes the journal
+		w.to(10 * mnt)
+		require.Equal(t, gatekeeper.CodeUnavailable, gatekeeper.CodeOf(w.e.Ready()))
+		_, err := w.e.Open(t.Context(), request())
+		require.Equal(t, gatekeeper.CodeUnavailable, gatekeeper.CodeOf(err))
+		require.Empty(t, w.targets["one"].done(), "it acts no more")
+		w.start()
+		w.to(11 * mnt)
+		w.outcome(id, gatekeeper.OutcomeRolledBack)
+	})
+}

@@ -119,7 +119,8 @@ func prepareOnce(ctx context.Context, action actions.Action) (gatekeeper.Target,
 	}
 }
 
-// prepareAgain tries the unusable rungs again while the release waits.
+// prepareAgain tries the unusable rungs again while the release waits. What would restore the live
+// state can only be pinned at open.
 func (u *run) prepareAgain(now time.Time) {
 	var broken []int
 	for i, rung := range u.r.Rungs {
@@ -142,6 +143,9 @@ func (u *run) prepareAgain(now time.Time) {
 		inherited := u.inherited(ctx, r)
 		for n, i := range broken {
 			pinned[n] = u.pin(ctx, r, i, inherited)
+			if t := pinned[n].Target; t != nil && t.Kind == gatekeeper.Restore && len(inherited) == 0 {
+				pinned[n].Target = nil // the pipeline may be deploying by now: live is no place to return to
+			}
 		}
 	}, func() {
 		u.beat.prepare = time.Now().Add(prepareAgain)

@@ -103,7 +103,7 @@ func (w *world) boot() {
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
-		if err := e.Run(ctx); err != nil {
+		if err := e.Run(ctx); err != nil && !errors.Is(err, gatekeeper.ErrFenced) {
 			w.t.Errorf("engine: %v", err)
 		}
 	}()
