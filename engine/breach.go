@@ -139,7 +139,7 @@ func (u *run) tellBreach(h harm, why string, would bool) error {
 func (u *run) othersMayBreach(now time.Time) bool {
 	waiting := slices.ContainsFunc(u.watches, func(w *watch) bool {
 		due := w.track().Due(w.rule.For)
-		return u.busy["ask "+w.rule.Name] && !w.full() && (w.rule.For == 0 || !due.IsZero() && !due.After(now))
+		return u.busy[w.job] && !w.full() && (w.rule.For == 0 || !due.IsZero() && !due.After(now))
 	})
 	if !waiting {
 		return false
@@ -186,7 +186,7 @@ func (u *run) blindRules(now time.Time) (hold []string, rollback []harm) {
 			u.wake(end)
 			continue
 		}
-		if u.busy["ask "+w.rule.Name] && u.r.State == gatekeeper.Watching && now.Before(end.Add(u.e.cfg.QueryTimeout)) {
+		if u.busy[w.job] && u.r.State == gatekeeper.Watching && now.Before(end.Add(u.e.cfg.QueryTimeout)) {
 			continue // it may be about to see again
 		}
 		policy := res.NoData

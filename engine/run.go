@@ -87,7 +87,7 @@ func (e *Engine) runOf(r gatekeeper.Release, file *rules.File) (*run, error) {
 		hung:     map[int]bool{},
 	}
 	for _, rule := range bound.Rules {
-		u.watches = append(u.watches, newWatch(rule, u.phase(rule), r.Tracks[rule.Name], r.Latest[rule.Name]))
+		u.watches = append(u.watches, newWatch("ask "+rule.Name, rule, u.phase(rule), r.Tracks[rule.Name], r.Latest[rule.Name]))
 	}
 	u.actions = e.openRungs(r)
 	if r.State != gatekeeper.Preparing {

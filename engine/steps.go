@@ -184,8 +184,7 @@ func (u *run) countFrom(w *watch) time.Time {
 
 // ask asks one rule beside the run: no rule waits for another.
 func (u *run) ask(w *watch, now time.Time) {
-	name := "ask " + w.rule.Name
-	if u.busy[name] {
+	if u.busy[w.job] {
 		return
 	}
 	q, due := w.ask(now)
@@ -194,10 +193,10 @@ func (u *run) ask(w *watch, now time.Time) {
 		return
 	}
 	var readings []gatekeeper.Reading
-	u.job(name, u.e.cfg.QueryTimeout, func(ctx context.Context) {
+	u.job(w.job, u.e.cfg.QueryTimeout, func(ctx context.Context) {
 		readings = q.answer(ctx, w.rule, u.q)
 	}, func() {
-		w.take(q, readings)
+		w.take(q, readings) // harmless where nobody follows w any more
 		u.e.metrics.late.Observe(time.Since(q.at).Seconds())
 		for _, r := range readings {
 			u.e.metrics.readings.WithLabelValues(string(r.Verdict)).Inc()

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -32,8 +31,8 @@ func (u *run) verify(now time.Time) error {
 	states := map[recovery]int{}
 	var still []gatekeeper.Breach
 	for _, w := range u.checks {
-		u.askCheck(w, now)
-		if err := u.tellCheck(w); err != nil {
+		u.ask(w, now)
+		if err := u.tellVerdict(w); err != nil {
 			return err
 		}
 		state := u.checkState(w, now, u.checkFrom(w, rung.ReachedAt), within)
@@ -84,7 +83,7 @@ func (u *run) bindChecks(reached time.Time) {
 		if !known.LastSlot.IsZero() {
 			latest = u.r.Latest[rule.Name]
 		}
-		w := newWatch(rule, phase, known, latest)
+		w := newWatch("check "+rule.Name, rule, phase, known, latest)
 		if w.next.IsZero() {
 			w.next = u.checkFrom(w, reached)
 		}
@@ -99,39 +98,6 @@ func (u *run) checkFrom(w *watch, reached time.Time) time.Time {
 		return reached
 	}
 	return reached.Add(w.rule.Range)
-}
-
-func (u *run) askCheck(w *watch, now time.Time) {
-	name := "check " + w.rule.Name
-	if u.busy[name] {
-		return
-	}
-	q, due := w.ask(now)
-	if !due {
-		u.wake(w.at())
-		return
-	}
-	var readings []gatekeeper.Reading
-	rung := u.r.Rung
-	u.job(name, u.e.cfg.QueryTimeout, func(ctx context.Context) {
-		readings = q.answer(ctx, w.rule, u.q)
-	}, func() {
-		if u.r.Rung == rung && u.r.State == gatekeeper.Verifying {
-			w.take(q, readings)
-		}
-	})
-}
-
-func (u *run) tellCheck(w *watch) error {
-	fact, ok := w.news()
-	if !ok {
-		return nil
-	}
-	if err := u.record(fact); err != nil {
-		return err
-	}
-	w.told = fact.Track
-	return nil
 }
 
 func (u *run) checkState(w *watch, now, from time.Time, within time.Duration) recovery {

@@ -16,6 +16,7 @@ import (
 // only what can't be answered then stays unanswered. What is journaled is base with the latest
 // verdict, so a restart asks the gap again too.
 type watch struct {
+	job   string // the name of the job that asks it
 	rule  *rules.BoundRule
 	phase time.Duration
 
@@ -30,8 +31,8 @@ type watch struct {
 	asked time.Time          // the first instant that was asked since Gatekeeper started; what is older is hearsay
 }
 
-func newWatch(rule *rules.BoundRule, phase time.Duration, known gatekeeper.Track, latest gatekeeper.Reading) *watch {
-	w := &watch{rule: rule, phase: phase, base: known, told: known, last: latest}
+func newWatch(job string, rule *rules.BoundRule, phase time.Duration, known gatekeeper.Track, latest gatekeeper.Reading) *watch {
+	w := &watch{job: job, rule: rule, phase: phase, base: known, told: known, last: latest}
 	w.base.Rule = rule.Name
 	if latest.Verdict == gatekeeper.Unhealthy {
 		w.bad = latest
