@@ -280,3 +280,20 @@ func TestPersonHoldsAndResumes(t *testing.T) {
 		w.outcome(id, gatekeeper.OutcomeRolledBack)
 	})
 }
+
+// During warm_up a rule is judged and told, but nothing counts.
+func TestWarmUp(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		w.traffic(between(0, 5*mnt, 0.5))
+		id := w.opened(replace(ruleR, "for: 2m", "for: 2m\n        warm_up: 4m") + flagPlan)
+		w.to(3 * mnt)
+		r := w.release(id)
+		require.Equal(t, gatekeeper.Unhealthy, r.Latest["R"].Verdict, w.story(id))
+		require.Zero(t, r.Tracks["R"].Slots)
+		require.True(t, r.Tracks["R"].Pending().IsZero())
+		w.to(4*mnt + 30*sec)
+		require.Equal(t, 4*mnt, w.pending(id), "it counts from the end of warm_up")
+		w.to(31 * mnt)
+		w.outcome(id, gatekeeper.OutcomePassed)
+	})
+}

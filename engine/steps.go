@@ -77,11 +77,16 @@ func (u *run) pace() time.Duration {
 
 // deploy notes what is live at each rung as the released state, and starts the window at that
 // instant if it has not started; done, unless nil, is told how it went. Who asks while that is
-// under way is told with it.
+// under way is told after another look.
 func (u *run) deploy(at time.Time, how, actor string, done func(error)) {
 	if done != nil {
 		u.deployed = append(u.deployed, done)
 	}
+	if u.busy["deploy"] {
+		return // what is live may have changed since it began to look: it looks again then
+	}
+	told := u.deployed
+	u.deployed = nil
 	rungs, live := u.r.Rungs, []gatekeeper.Live(nil)
 	u.job("deploy", observeLimit, func(ctx context.Context) { live = observeAll(ctx, rungs, u.actions) }, func() {
 		err := error(nil)
@@ -91,10 +96,12 @@ func (u *run) deploy(at time.Time, how, actor string, done func(error)) {
 		case u.r.Takes(gatekeeper.KindReleased) && u.moved(live):
 			err = u.recordBy(actor, at, gatekeeper.Released{Live: live})
 		}
-		for _, done := range u.deployed {
+		for _, done := range told {
 			done(err)
 		}
-		u.deployed = nil
+		if len(u.deployed) > 0 {
+			u.deploy(time.Now(), how, actor, nil)
+		}
 	})
 }
 
@@ -162,7 +169,7 @@ func (u *run) watch(now time.Time) error {
 func (u *run) judge(now time.Time) error {
 	for _, w := range u.watches {
 		if w.next.IsZero() {
-			w.next = w.slot(u.countFrom(w))
+			w.next, w.from = w.slot(u.r.DeployedAt), u.countFrom(w)
 		}
 		u.ask(w, now)
 		if err := u.tellVerdict(w); err != nil {

@@ -25,6 +25,7 @@ type watch struct {
 	last  gatekeeper.Reading // the latest, extra evaluations included
 	bad   gatekeeper.Reading // the latest unhealthy one
 	next  time.Time          // the next slot to ask; zero: not scheduled yet
+	from  time.Time          // when readings begin to count; earlier ones are told and change nothing else
 	extra time.Time          // of the extra evaluation that was made last
 	sure  time.Time          // when an extra evaluation confirmed what is active
 	told  gatekeeper.Track   // as the journal has it
@@ -176,6 +177,10 @@ func (w *watch) take(q question, readings []gatekeeper.Reading) {
 		w.gap = nil
 	}
 	for _, r := range readings {
+		if r.At.Before(w.from) {
+			w.base.Verdict = r.Verdict
+			continue
+		}
 		if r.Verdict.Blind() {
 			w.gap = append(w.gap, r)
 			continue
