@@ -281,7 +281,7 @@ func (e *Engine) opened(req OpenRequest, file *rules.File, old *run) (gatekeeper
 	}
 	_, err := file.Bind(vars(o, o.Version))
 	if err == nil {
-		_, err = e.backend(file)
+		_, _, err = e.backend(file)
 	}
 	return o, err
 }

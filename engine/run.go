@@ -16,10 +16,12 @@ import (
 // run owns one open release. Everything but inbox, done and the fields above them belongs to its
 // goroutine: others send it a function.
 type run struct {
-	e        *Engine
-	id       string
-	log      *slog.Logger
-	file     *rules.File
+	e       *Engine
+	id      string
+	log     *slog.Logger
+	file    *rules.File
+	backend string // the name of q
+
 	q        rules.Querier
 	done     chan struct{} // closed when the run is over
 	ready    chan struct{} // closed when preparing is over
@@ -74,12 +76,12 @@ func (e *Engine) runOf(r gatekeeper.Release, file *rules.File) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	q, err := e.backend(file)
+	backend, q, err := e.backend(file)
 	if err != nil {
 		return nil, err
 	}
 	u := &run{
-		e: e, id: r.ID, r: r, file: file, bound: bound, q: q, subject: subject(r), purpose: r.Purpose,
+		e: e, id: r.ID, r: r, file: file, bound: bound, backend: backend, q: q, subject: subject(r), purpose: r.Purpose,
 		log:   e.log.With("release", r.ID, "service", r.Service, "version", r.Version),
 		inbox: make(chan func()), done: make(chan struct{}), ready: make(chan struct{}),
 		previous: r.PreviousVersion,
@@ -96,17 +98,17 @@ func (e *Engine) runOf(r gatekeeper.Release, file *rules.File) (*run, error) {
 	return u, nil
 }
 
-func (e *Engine) backend(file *rules.File) (rules.Querier, error) {
-	name := file.Backend
+func (e *Engine) backend(file *rules.File) (name string, q rules.Querier, err error) {
+	name = file.Backend
 	if name == "" {
 		name = e.cfg.DefaultBackend
 	}
 	q, ok := e.cfg.Backends[name]
 	if !ok {
-		return nil, gatekeeper.Errorf(gatekeeper.CodeInvalid, "name one of the backends in the daemon's configuration",
+		return name, nil, gatekeeper.Errorf(gatekeeper.CodeInvalid, "name one of the backends in the daemon's configuration",
 			"the health file's backend %q is not configured, so its rules can't be judged", name)
 	}
-	return q, nil
+	return name, q, nil
 }
 
 // openRungs binds the ladder's actions. One that can't be opened any more is told when its turn comes.
@@ -255,19 +257,15 @@ func (u *run) took(next gatekeeper.Release, facts []gatekeeper.Fact) {
 }
 
 func (u *run) seen(r gatekeeper.Release, f gatekeeper.Fact) {
-	m := u.e.metrics
+	u.e.metrics.fact(r, f)
 	switch b := f.Body.(type) {
 	case gatekeeper.Decided:
-		m.decisions.WithLabelValues(string(b.Cause)).Inc()
 		u.log.Warn("rollback decided", "cause", b.Cause, "says", b.Says, "actor", f.Actor)
 	case gatekeeper.Held:
-		m.holds.WithLabelValues(string(b.Reason)).Inc()
 		u.log.Warn("held", "reason", b.Reason, "says", b.Says, "until", b.Until)
 	case gatekeeper.Attempted:
-		m.attempts.WithLabelValues(r.Rungs[b.Rung].Action, string(b.Result)).Inc()
 		u.log.Info("rung attempted", "rung", b.Rung+1, "result", b.Result, "err", b.Error)
 	case gatekeeper.Closed:
-		m.closed.WithLabelValues(string(b.Outcome)).Inc()
 		u.e.history.note(r)
 		u.log.Info("closed", "outcome", b.Outcome, "why", b.Why)
 	case gatekeeper.Resumed:

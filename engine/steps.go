@@ -204,10 +204,7 @@ func (u *run) ask(w *watch, now time.Time) {
 		readings = q.answer(ctx, w.rule, u.q)
 	}, func() {
 		w.take(q, readings) // harmless where nobody follows w any more
-		u.e.metrics.late.Observe(time.Since(q.at).Seconds())
-		for _, r := range readings {
-			u.e.metrics.readings.WithLabelValues(string(r.Verdict)).Inc()
-		}
+		u.e.metrics.reading(u.backend, w.last, w.rule.Interval, time.Since(q.at))
 	})
 }
 
