@@ -20,13 +20,22 @@ const reserve = 32 << 20
 // sun_path has 104 on BSD and macOS, 108 on Linux, one of them for the final zero.
 const longestSocket = 103
 
-// room says whether the disk has space for another commit.
-func (s *Server) room() error {
+// free gives the free space of the disk, in bytes.
+func (s *Server) free() (int64, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(s.dir, &fs); err != nil {
+		return 0, err
+	}
+	return int64(fs.Bavail) * int64(fs.Bsize), nil //nolint:unconvert // 32 bits on 32-bit machines
+}
+
+// room says whether the disk has space for another commit.
+func (s *Server) room() error {
+	free, err := s.free()
+	if err != nil {
 		return unavailable("asking for the free space of "+s.dir, err)
 	}
-	if free := int64(fs.Bavail) * int64(fs.Bsize); free < reserve { //nolint:unconvert // 32 bits on 32-bit machines
+	if free < reserve {
 		return gatekeeper.Errorf(gatekeeper.CodeUnavailable, "Make space on that disk; Gatekeeper goes on by itself then.",
 			"the disk of the data directory %s is full: %d MiB are free, %d are needed; %s: %w", s.dir, free>>20, int64(reserve)>>20, meanwhile, syscall.ENOSPC)
 	}

@@ -11,6 +11,26 @@ import (
 
 const meanwhile = "until then no release is opened and nothing new is decided, while actions that are under way are still observed"
 
+// unstarted is what a store that can't be started means for releases.
+const unstarted = "nothing was started, and open releases are not watched"
+
+// errUnfit is a store that was read and does not take up its work.
+var errUnfit = errors.New("its log does not reach as far as its database, so one of them is damaged")
+
+// unstartable says why the store in dir can't be started.
+func unstartable(dir string, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err // somebody interrupted it
+	}
+	says := "the store in %s can't be started, its files may be damaged; %s: %w"
+	if errors.Is(err, context.DeadlineExceeded) {
+		says = "the store in %s did not start in time; %s: %w"
+	}
+	return gatekeeper.Errorf(gatekeeper.CodeUnavailable,
+		"Look at the disk and start Gatekeeper again; if it fails again, restore the directory from a backup, and roll releases that were open back by hand if they are bad.",
+		says, dir, unstarted, err)
+}
+
 // unavailable says of a failed call what it means for releases.
 func unavailable(doing string, err error) error {
 	if e, ok := errors.AsType[*gatekeeper.Error](err); ok {

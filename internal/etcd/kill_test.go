@@ -3,6 +3,7 @@ package etcd
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -150,4 +151,37 @@ func TestDamagedFilesFailClosed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// etcd takes a damaged length in its log for a record that was being written, and cuts the log
+// there. The database knows of more, so the store must not go on with less.
+func TestCutLogFailsClosed(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, dir)
+	j := openIn(t, s)
+	for i := range 10 {
+		require.NoError(t, commit(j, t, "r", int64(i), "x"))
+	}
+	require.NoError(t, s.Close())
+	paths, err := filepath.Glob(filepath.Join(dir, "etcd/member/wal/*.wal"))
+	require.NoError(t, err)
+	require.Len(t, paths, 1)
+	log, err := os.OpenFile(paths[0], os.O_RDWR, 0)
+	require.NoError(t, err)
+	at := int64(0)
+	for range 8 { // records
+		head := make([]byte, 8)
+		_, err = log.ReadAt(head, at)
+		require.NoError(t, err)
+		// wal/encoder.go: seven bytes of length, and how far it is padded
+		size := int64(binary.LittleEndian.Uint64(append(head[:7:7], 0)))
+		at += 8 + size + int64(head[7]&7)
+	}
+	_, err = log.WriteAt([]byte{0, 0, 0, 0x40, 0, 0, 0, 0}, at) // more than the file has
+	require.NoError(t, err)
+	require.NoError(t, log.Close())
+
+	_, err = Start(t.Context(), Options{Dir: dir, readyWithin: 2 * time.Second})
+	requireUnavailable(t, err, dir, "can't be started", "damaged", "nothing was started")
+	t.Log(err)
 }

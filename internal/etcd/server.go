@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -36,6 +37,8 @@ type Options struct {
 	Dir   string       // its own directory; created with mode 0700
 	Quota int64        // bytes; 0 means [DefaultQuota]
 	Log   *slog.Logger // nil discards
+
+	readyWithin time.Duration // 0 means [readyWithin]
 }
 
 // Server is an embedded single-node etcd. One process at a time can have a directory.
@@ -48,7 +51,8 @@ type Server struct {
 
 	breaks sync.Once
 	failed chan struct{} // closed when etcd gave up
-	reason error         // why; set before failed is closed
+	cause  error         // why; set before failed is closed
+	reason error         // the cause, and what it means; likewise
 
 	closes  sync.Once
 	closing atomic.Bool
@@ -58,6 +62,11 @@ type Server struct {
 // segments sets the size of the write-ahead log's files, which etcd has as a global variable. The
 // default of 64 MiB makes a start slow.
 var segments = sync.OnceFunc(func() { wal.SegmentSizeBytes = 4 << 20 })
+
+// readyWithin is how long etcd may take from having read its files to its first answer. A single
+// node elects itself in a fraction of a second; one whose log ends before its database does waits
+// for other nodes for ever.
+const readyWithin = 20 * time.Second
 
 // Start starts the store and waits until it answers, or ctx ends.
 func Start(ctx context.Context, opts Options) (*Server, error) {
@@ -71,6 +80,9 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	if opts.Quota == 0 {
 		opts.Quota = DefaultQuota
 	}
+	if opts.readyWithin == 0 {
+		opts.readyWithin = readyWithin
+	}
 	segments()
 	s := &Server{dir: dir, failed: make(chan struct{})}
 	if s.lock, err = lockDir(dir); err != nil {
@@ -83,23 +95,32 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 }
 
 func (s *Server) start(ctx context.Context, opts Options) error {
-	if err := s.room(); err != nil {
-		return err
+	free, err := s.free()
+	if err != nil {
+		return unavailable("asking for the free space of "+s.dir, err)
 	}
-	var err error
+	if free < reserve {
+		return gatekeeper.Errorf(gatekeeper.CodeUnavailable, "Make space on that disk and start Gatekeeper again.",
+			"the disk of the data directory %s is full: %d MiB are free, %d are needed; %s: %w", s.dir, free>>20, int64(reserve)>>20, unstarted, syscall.ENOSPC)
+	}
 	if s.run, err = socketDir(s.dir); err != nil {
 		return err
 	}
 	cfg := s.config(opts)
 	if err := s.launch(ctx, cfg); err != nil {
-		return unavailable("starting the store in "+s.dir, err)
+		return unstartable(s.dir, err)
 	}
+	late := time.NewTimer(opts.readyWithin)
+	defer late.Stop()
 	select {
 	case <-s.etcd.Server.ReadyNotify():
 	case <-s.failed:
-		return s.broken()
+		return unstartable(s.dir, s.cause)
+	case <-late.C:
+		s.fail(errUnfit) // and waits for nothing any more
+		return unstartable(s.dir, errUnfit)
 	case <-ctx.Done():
-		return unavailable("starting the store in "+s.dir, ctx.Err())
+		return unstartable(s.dir, ctx.Err())
 	}
 	s.client = v3client.New(s.etcd.Server)
 	return s.alarms(ctx, opts.Quota)
@@ -148,13 +169,13 @@ func (s *Server) launch(ctx context.Context, cfg *embed.Config) error {
 	case e := <-done:
 		select {
 		case <-s.failed:
-			return s.broken()
+			return s.cause
 		default:
 		}
 		s.etcd = e.etcd
 		return e.err
 	case <-s.failed:
-		return s.broken()
+		return s.cause
 	case <-ctx.Done():
 		s.fail(ctx.Err()) // it can't be stopped half-way: the directory stays locked
 		return ctx.Err()
@@ -207,6 +228,7 @@ func (s *Server) Failed() <-chan struct{} { return s.failed }
 // fail makes the store unusable. Only the first reason counts.
 func (s *Server) fail(reason error) {
 	s.breaks.Do(func() {
+		s.cause = reason
 		s.reason = gatekeeper.Errorf(gatekeeper.CodeUnavailable,
 			"See that the disk has space and is healthy and restart Gatekeeper; if it fails again, restore the directory from a backup.",
 			"the store in %s gave up; %s: %w", s.dir, meanwhile, reason)
