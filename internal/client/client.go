@@ -59,6 +59,9 @@ type Unreachable struct {
 
 // Error names the address and the cause.
 func (u *Unreachable) Error() string {
+	if e, ok := errors.AsType[*gatekeeper.Error](u.Err); ok {
+		return fmt.Sprintf("Gatekeeper at %s can't serve now: %s", u.Address, e.Message)
+	}
 	return fmt.Sprintf("Gatekeeper at %s can't be reached, so nothing is known of the release: %v", u.Address, u.Err)
 }
 
@@ -185,12 +188,17 @@ func (c *Client) failure(res *http.Response) error {
 		return &Unreachable{Address: c.base.String(), Err: err}
 	}
 	var p api.Problem
-	if err := json.Unmarshal(text, &p); err != nil || p.Detail == "" {
+	theirs := json.Unmarshal(text, &p) == nil && p.Detail != ""
+	if !theirs {
 		p = api.Problem{Status: res.StatusCode, Code: gatekeeper.CodeInternal, Detail: "the answer is " + res.Status + ": is that Gatekeeper?"}
 	}
 	switch res.StatusCode {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return &Unreachable{Address: c.base.String(), Err: errors.New(p.Detail)}
+		why := errors.New(p.Detail)
+		if theirs {
+			why = (&Failure{Problem: p}).Unwrap()
+		}
+		return &Unreachable{Address: c.base.String(), Err: why}
 	}
 	return &Failure{Problem: p}
 }

@@ -87,6 +87,11 @@ func TestFailureIsToldFromUnreachable(t *testing.T) {
 			require.Equal(t, "http://gatekeeper.test/prefix", u.Address)
 			require.Len(t, w.seen, retries+1, name)
 		}
+		c, _ = over(t, status(503, `{"status":503,"code":"unavailable","detail":"the disk is full","hint":"make space"}`))
+		_, err = c.Open(t.Context(), api.OpenBody{ID: "r"})
+		require.EqualError(t, err, "Gatekeeper at http://gatekeeper.test/prefix can't serve now: the disk is full")
+		require.Equal(t, "make space", gatekeeper.HintOf(err))
+
 		c, _ = over(t, status(200, "<html>"))
 		_, err = c.Release(t.Context(), "r")
 		require.ErrorContains(t, err, "can't be read")
