@@ -209,7 +209,11 @@ func (r *request) Apply(ctx context.Context, t gatekeeper.Target, key gatekeeper
 		if answer != nil {
 			discard(answer)
 		}
-		return gatekeeper.Receipt{}, s.failed(fmt.Errorf("%s %s: %w", r.settings.Method, c.url, errors.Join(context.Cause(ctx), plain(err))))
+		err = plain(err)
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+			err = fmt.Errorf("%w: %w", cause, err)
+		}
+		return gatekeeper.Receipt{}, s.failed(fmt.Errorf("%s %s: %w", r.settings.Method, c.url, err))
 	}
 	discard(answer)
 	if slices.Contains(r.settings.Expect, answer.StatusCode) {
