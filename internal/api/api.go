@@ -107,8 +107,8 @@ func (s *server) register(mux *http.ServeMux) *huma.OpenAPI {
 			},
 		},
 		Formats: map[string]huma.Format{
-			"application/json": huma.DefaultJSONFormat,
-			"json":             huma.DefaultJSONFormat, // how huma looks application/problem+json up
+			"application/json": strictJSON,
+			"json":             strictJSON, // how huma looks application/problem+json up
 		},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
@@ -137,13 +137,13 @@ func (s *server) mount(mux *http.ServeMux, spec *huma.OpenAPI) error {
 	mux.Handle("GET /-/healthy", document("text/plain; charset=utf-8", []byte("Gatekeeper is alive.\n")))
 	mux.HandleFunc("GET /-/ready", s.ready)
 	if s.Alerts != nil {
-		mux.Handle("/api/v2/alerts", s.gate.guard(ScopeAlerts, s.Alerts))
+		mux.Handle("/api/v2/alerts", s.gate.guard(ScopeAlerts, arriving(s.bodyTimeout, s.Alerts)))
 	}
 	for name, h := range s.Webhooks {
-		mux.Handle("/webhooks/"+name, s.gate.guard(ScopeAlerts, h))
+		mux.Handle("/webhooks/"+name, s.gate.guard(ScopeAlerts, arriving(s.bodyTimeout, h)))
 	}
 	if s.OFREP != nil {
-		mux.Handle("/ofrep/", s.gate.guardOrLocal(ScopeRead, s.OFREP))
+		mux.Handle("/ofrep/", s.gate.guardOrLocal(ScopeRead, arriving(s.bodyTimeout, s.OFREP)))
 	}
 	if s.Metrics != nil {
 		mux.Handle("GET /metrics", s.gate.guardOrLocal(ScopeRead, s.Metrics))
@@ -204,10 +204,12 @@ func document(contentType string, body []byte) http.Handler {
 	})
 }
 
-// init makes huma's own errors, such as those of its validation, look like all others. Huma keeps
-// the function in a variable of its package, so it can't be given per API.
+// init makes huma's own errors, such as those of its validation, look like all others, and keys
+// that differ from the documented ones by their case unknown. Huma keeps both in variables of its
+// package, so they can't be given per API.
 func init() {
+	huma.ValidateStrictCasing = true
 	huma.NewError = func(status int, message string, causes ...error) huma.StatusError {
-		return newProblem(status, message, causes...)
+		return refused(status, message, causes...)
 	}
 }

@@ -1,12 +1,14 @@
 package api
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -267,6 +269,12 @@ func TestOpenRefusesBadInput(t *testing.T) {
 		"a list":        {`[]`, "object", 422},
 		"huge version":  {`{"version":"` + strings.Repeat("x", 300) + `"}`, "200", 422},
 		"null as a key": {`{"version":null}`, "version", 422},
+		"key twice":     {`{"version":"2","version":"3"}`, "body.version stands twice", 400},
+		"label twice":   {`{"version":"2","labels":{"a":"1","b":"2","a":"3"}}`, "body.labels.a stands twice", 400},
+		"odd case":      {`{"Version":"2"}`, "body.Version", 422},
+		"no UTF-8":      {"{\"version\":\"\xff\"}", "not UTF-8", 400},
+		"two bodies":    {`{"version":"2"}{"version":"3"}`, "after top-level value", 400},
+		"deep":          {`{"version":` + strings.Repeat("[", 100_000), "max depth", 400},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := f
@@ -277,9 +285,31 @@ func TestOpenRefusesBadInput(t *testing.T) {
 			all, err := json.Marshal(p)
 			require.NoError(t, err)
 			require.Contains(t, string(all), tt.says)
+			require.Contains(t, p.Detail, "nothing was done")
+			require.NotEmpty(t, p.Hint)
 		})
 	}
 	require.Empty(t, e.opens)
+}
+
+func TestUnique(t *testing.T) {
+	for text, says := range map[string]string{
+		`{"a":{"x":1,"y":"x"},"b":["a","a",{"a":"a"}],"c":null}`: "",
+		`7`:                         "",
+		`[{"a":1},{"a":1}]`:         "",
+		`{"a":"a","a":2}`:           "body.a stands twice",
+		`{"a":[0,{"b":{},"b":1}]}`:  "body.a.1.b stands twice",
+		`{"a":[[],{}],"b":1,"a":1}`: "body.a stands twice",
+		`{"a":{},"\u0061":1}`:       "body.a stands twice",
+		`{"":1,"":2}`:               "body. stands twice",
+	} {
+		err := unique([]byte(text))
+		if says == "" {
+			require.NoError(t, err, text)
+		} else {
+			require.EqualError(t, err, says, text)
+		}
+	}
 }
 
 func TestEngineErrorsKeepTheirCode(t *testing.T) {
@@ -399,4 +429,30 @@ func TestOpenAPI(t *testing.T) {
 	status, body = f.do("GET", "/openapi.yaml", "")
 	require.Equal(t, 200, status)
 	require.True(t, bytes.HasPrefix([]byte(body), []byte("components:")), body[:40])
+}
+
+// A sender that does not get its body across is told so while somebody still listens.
+func TestSlowSendersAreAnswered(t *testing.T) {
+	alerts := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.ReadAll(r.Body); err != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	h, err := build(Config{Engine: newScripted(), Alerts: alerts, Webhooks: map[string]http.Handler{"alertmanager": alerts}, OFREP: alerts}, 50*time.Millisecond)
+	require.NoError(t, err)
+	server := httptest.NewServer(h)
+	defer server.Close()
+	for path, want := range map[string]int{
+		"/api/v1/releases": 408, "/api/v2/alerts": 503, "/webhooks/alertmanager": 503, "/ofrep/v1/evaluate/flags": 503,
+	} {
+		conn, err := net.Dial("tcp", server.Listener.Addr().String())
+		require.NoError(t, err)
+		_, err = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", path)
+		require.NoError(t, err)
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err, path)
+		require.Equal(t, want, res.StatusCode, path)
+		require.NoError(t, res.Body.Close())
+		require.NoError(t, conn.Close())
+	}
 }

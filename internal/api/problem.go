@@ -137,6 +137,28 @@ func newProblem(status int, message string, causes ...error) *Problem {
 	return p
 }
 
+// refused makes a problem of huma's errors, which come before a call is made, in words that say so.
+func refused(status int, message string, causes ...error) *Problem {
+	p := newProblem(status, message, causes...)
+	switch {
+	case status == http.StatusRequestEntityTooLarge:
+		p.Detail = fmt.Sprintf("the body is larger than %d bytes", MaxBody)
+		p.Hint = fmt.Sprintf("a health file and its rule files have at most %d bytes together", rules.MaxBundle)
+	case status == http.StatusRequestTimeout:
+		p.Detail, p.Hint = "the body did not arrive in time", "send it again"
+	case status == http.StatusUnsupportedMediaType:
+		p.Detail, p.Hint = "the body is not sent as JSON", "send the header Content-Type: application/json"
+	case len(p.Errors) > 0:
+		p.Detail, p.Hint = "the request is wrong", "see /openapi.json"
+	case status == http.StatusBadRequest:
+		p.Hint = "see /openapi.json"
+	}
+	if status < http.StatusInternalServerError {
+		p.Detail += ": nothing was done"
+	}
+	return p
+}
+
 // writeProblem answers a request that huma does not handle.
 func writeProblem(w http.ResponseWriter, p *Problem) {
 	body, err := json.Marshal(p)
