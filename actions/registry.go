@@ -47,7 +47,7 @@ func (r *Registry) Names() []string { return slices.Sorted(maps.Keys(r.specs)) }
 // Open binds an action to its settings, its connection and its release, and gives its retry
 // safety. What is wrong with the settings is a [Problems] in the error's chain.
 func (r *Registry) Open(name string, with json.RawMessage, b Binding) (Action, gatekeeper.RetrySafety, error) {
-	s, err := r.find(name)
+	s, err := r.Find(name)
 	if err != nil {
 		return nil, "", err
 	}
@@ -68,6 +68,15 @@ func (r *Registry) Open(name string, with json.RawMessage, b Binding) (Action, g
 	return a, s.Safety, nil
 }
 
+// Check says whether an action can be bound like that, its settings aside.
+func (r *Registry) Check(name string, b Binding) error {
+	s, err := r.Find(name)
+	if err != nil {
+		return err
+	}
+	return s.binds(b)
+}
+
 // CheckConnection says what is wrong with an operator's connection: its kind, and its settings.
 func (r *Registry) CheckConnection(c Connection) error {
 	var kinds []string
@@ -84,7 +93,8 @@ func (r *Registry) CheckConnection(c Connection) error {
 		"connection %q: no action uses kind %q%s", c.Name, c.Kind, Suggest(c.Kind, kinds))
 }
 
-func (r *Registry) find(name string) (Spec, error) {
+// Find gives an action by its name; the error says what there is instead.
+func (r *Registry) Find(name string) (Spec, error) {
 	if s, ok := r.specs[name]; ok {
 		return s, nil
 	}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/actions/builtin"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
 )
 
@@ -61,6 +63,13 @@ func check(name string) (checked, error) {
 		return checked{}, err
 	}
 	f, problems := rules.Check(b)
+	if f != nil {
+		unknown, err := unknownActions(name, f.Rollback)
+		if err != nil {
+			return checked{}, err
+		}
+		problems = append(problems, unknown...)
+	}
 	c := checked{File: name, Problems: problems, bundle: b}
 	if c.Problems == nil {
 		c.Problems = rules.Problems{}
@@ -69,6 +78,24 @@ func check(name string) (checked, error) {
 		c.Responses = f.Responses()
 	}
 	return c, nil
+}
+
+// unknownActions tells the rungs of a plan whose action this program does not have. Settings and
+// connections are the daemon's to judge.
+func unknownActions(file string, plan []rules.RungSpec) (found rules.Problems, err error) {
+	registry, err := builtin.Registry(nil)
+	if err != nil {
+		return nil, err
+	}
+	for i, rung := range plan {
+		if _, err := registry.Find(rung.Action); err != nil {
+			found = append(found, rules.Problem{
+				File: file, Severity: rules.Error, Check: "action",
+				Message: fmt.Sprintf("rung %d of rollback: %v", i+1, err), Hint: gatekeeper.HintOf(err),
+			})
+		}
+	}
+	return found, nil
 }
 
 func (c checked) print(w io.Writer) error {

@@ -176,10 +176,15 @@ connections:
 tokens: [{name: ci, scopes: [opn], token_file: none}]
 alertmanagers: [{url: nowhere}]
 backends: {main: {prometheus: {url: "http://x", tiemout: 5s}}}
+plans:
+  undo:
+    - {action: flag/sett, connection: flags}
+    - {action: flag/set, connection: fags}
+    - {action: flag/set}
 `), 0o600))
 	var errs bytes.Buffer
 	require.Equal(t, exitUsage, run(t.Context(), []string{"serve", "--config", path}, io.Discard, &errs))
-	for _, want := range []string{":2:1", "haproxi", `no scope "opn"`, "nowhere", "tiemout", "^^^^^", "nothing was started"} {
+	for _, want := range []string{":2:1", "haproxi", `no scope "opn"`, "nowhere", "tiemout", ":10:7: error: there is no action \"flag/sett\"", ":11:7: error: there is no connection \"fags\"", ":12:7: error: action flag/set needs a connection", "^^^^^", "nothing was started"} {
 		require.Contains(t, errs.String(), want)
 	}
 	require.Equal(t, exitUsage, run(t.Context(), []string{"serve", "--config", path + ".none"}, io.Discard, &errs))

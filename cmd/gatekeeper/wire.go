@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -77,12 +78,27 @@ func decode(cfg *config.Config, registry *actions.Registry) (settings, error) {
 		c.At.Check(registry.CheckConnection(connection))
 		s.connections[name] = connection
 	}
+	for name, plan := range cfg.Plans {
+		for i, rung := range plan {
+			at := cfg.At.Child("plans").Child(name).Child(strconv.Itoa(i))
+			at.Check(s.checkRung(rung, registry))
+		}
+	}
 	for _, t := range cfg.Tokens {
 		token, err := readToken(t)
 		t.At.Check(err)
 		s.tokens = append(s.tokens, token)
 	}
 	return s, cfg.Err()
+}
+
+// checkRung says whether a rung of the operator's plans names an action and a connection for it.
+func (s settings) checkRung(rung rules.RungSpec, registry *actions.Registry) error {
+	c, ok := s.connections[rung.Connection]
+	if !ok && rung.Connection != "" {
+		return gatekeeper.Errorf(gatekeeper.CodeInvalid, "add it to connections", "there is no connection %q for %s", rung.Connection, rung.Action)
+	}
+	return registry.Check(rung.Action, actions.Binding{Connection: c, ReturnTo: rung.ReturnTo})
 }
 
 func readToken(t config.Token) (api.Token, error) {
