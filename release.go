@@ -35,6 +35,11 @@ const (
 	OutcomeSuperseded     Outcome = "superseded"
 )
 
+// Outcomes gives every outcome.
+func Outcomes() []Outcome {
+	return []Outcome{OutcomePassed, OutcomeRolledBack, OutcomeRollbackFailed, OutcomeBreached, OutcomeInconclusive, OutcomeAborted, OutcomeSuperseded}
+}
+
 // Purpose says what a release is for.
 type Purpose string
 

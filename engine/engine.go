@@ -48,7 +48,7 @@ func New(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Engine{
+	e := &Engine{
 		cfg:        cfg,
 		log:        cfg.Log,
 		metrics:    newMetrics(cfg.Registerer),
@@ -57,7 +57,9 @@ func New(cfg Config) (*Engine, error) {
 		history:    newHistory(),
 		runs:       map[string]*run{},
 		lost:       make(chan struct{}),
-	}, nil
+	}
+	e.states(cfg.Registerer)
+	return e, nil
 }
 
 // Run takes up every open release where its facts end and runs until ctx ends, or until another

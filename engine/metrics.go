@@ -47,6 +47,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "When the metric backend last answered with data.",
 		}, []string{perBackend}),
 	}
+	for _, o := range gatekeeper.Outcomes() {
+		m.closed.WithLabelValues(string(o)) // from zero, so that the first one is an increase
+	}
 	if reg != nil {
 		reg.MustRegister(m.open, m.closed, m.decisions, m.holds, m.detect, m.act, m.recover, m.attempts, m.alerts,
 			m.readings, m.late, m.blind, m.answered)
@@ -60,6 +63,23 @@ func counter(name, help string, labels ...string) *prometheus.CounterVec {
 
 func histogram(name, help string, start, factor float64, count int) prometheus.Histogram {
 	return prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: prometheus.ExponentialBuckets(start, factor, count)})
+}
+
+// states registers what is so now: whether the engine is ready, and the kill switch.
+func (e *Engine) states(reg prometheus.Registerer) {
+	if reg == nil {
+		return
+	}
+	gauge := func(name, help string, so func() bool) {
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
+			if so() {
+				return 1
+			}
+			return 0
+		}))
+	}
+	gauge("gatekeeper_engine_ready", "1 while releases are run and the journal can be written.", func() bool { return e.Ready() == nil })
+	gauge("gatekeeper_engine_kill_switch", "1 while the kill switch holds every rollback.", func() bool { return e.killSwitch.state().On })
 }
 
 // fact counts what happened; r is the release after it.

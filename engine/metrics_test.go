@@ -30,7 +30,13 @@ gatekeeper_action_attempts_total{action="switch/set",result="done"} 1
 gatekeeper_backend_blind_seconds_total{backend=""} 60
 # HELP gatekeeper_release_closed_total Releases closed, by outcome.
 # TYPE gatekeeper_release_closed_total counter
+gatekeeper_release_closed_total{outcome="aborted"} 0
+gatekeeper_release_closed_total{outcome="breached"} 0
+gatekeeper_release_closed_total{outcome="inconclusive"} 0
+gatekeeper_release_closed_total{outcome="passed"} 0
+gatekeeper_release_closed_total{outcome="rollback_failed"} 0
 gatekeeper_release_closed_total{outcome="rolled_back"} 1
+gatekeeper_release_closed_total{outcome="superseded"} 0
 # HELP gatekeeper_release_decisions_total Decisions to roll back, by cause.
 # TYPE gatekeeper_release_decisions_total counter
 gatekeeper_release_decisions_total{cause="breach"} 1
