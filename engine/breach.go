@@ -223,5 +223,5 @@ func (u *run) sayBlind(blind []string) string {
 			break
 		}
 	}
-	return fmt.Sprintf("blind: %s can't tell whether the release is healthy%s; mend the metrics, or approve the rollback, or veto to go on without", strings.Join(blind, ", "), why)
+	return fmt.Sprintf("%s can't tell whether the release is healthy%s; mend the metrics, or approve the rollback, or veto to go on without", strings.Join(blind, ", "), why)
 }

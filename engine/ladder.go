@@ -104,6 +104,7 @@ func (c *climb) settle(ctx context.Context, last gatekeeper.Attempt) (done bool,
 	if last.Result == gatekeeper.ResultDone && c.unobservable() {
 		return true, c.record(ctx, gatekeeper.Reached{Rung: c.i, Live: gatekeeper.Live{Position: gatekeeper.Unknown, Says: "accepted; the metrics tell whether it worked"}})
 	}
+	why := last.Error
 	if last.Result != gatekeeper.ResultFailed {
 		live, ok, err := c.awaitTarget(ctx, last.Result)
 		if err != nil {
@@ -117,12 +118,15 @@ func (c *climb) settle(ctx context.Context, last gatekeeper.Attempt) (done bool,
 				gatekeeper.Noted{Loud: true, Text: fmt.Sprintf("the outcome of %s is not known and it is never repeated: look at the target; the metrics tell whether the next rung is needed", c.rung.Action)},
 				gatekeeper.Reached{Rung: c.i, Live: gatekeeper.Live{Position: gatekeeper.Unknown, Says: "the outcome is not known"}})
 		}
+		if why == "" { // it was accepted, and had no effect
+			why = live.Says
+		}
 	}
 	switch n := len(c.rung.Attempts); {
 	case c.hangs:
 		return true, c.record(ctx, gatekeeper.GaveUp{Rung: c.i, Why: "the action hangs, and a second attempt beside it could do harm"})
 	case n >= maxAttempts:
-		return true, c.record(ctx, gatekeeper.GaveUp{Rung: c.i, Why: fmt.Sprintf("not at its target after %d attempts: %s", n, last.Error)})
+		return true, c.record(ctx, gatekeeper.GaveUp{Rung: c.i, Why: fmt.Sprintf("not at its target after %d attempts: %s", n, why)})
 	default:
 		return false, sleep(ctx, attemptAgain<<(n-1))
 	}
