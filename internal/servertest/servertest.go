@@ -1,0 +1,114 @@
+// Package servertest runs real servers for tests: Debian's Prometheus and Alertmanager, on
+// loopback, until the test ends. Where a program is missing the test is skipped visibly; with
+// CI=true it fails.
+package servertest
+
+import (
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Prometheus runs Prometheus with a configuration and further flags, waits until it is ready and
+// gives its URL. Files beside the configuration, such as rules.yml, are given by their names.
+func Prometheus(t *testing.T, config string, files map[string]string, flags ...string) (url string) {
+	t.Helper()
+	dir, address := t.TempDir(), Address(t)
+	write(t, dir, "config.yml", config)
+	for name, content := range files {
+		write(t, dir, name, content)
+	}
+	run(t, "prometheus", append([]string{
+		"--config.file=" + filepath.Join(dir, "config.yml"), "--storage.tsdb.path=" + filepath.Join(dir, "data"),
+		"--web.listen-address=" + address, "--log.level=warn",
+	}, flags...))
+	ready(t, "http://"+address+"/-/ready")
+	return "http://" + address
+}
+
+// Alertmanager runs Alertmanager with a configuration and further flags, waits until it is ready
+// and gives its URL; prefix is the path it serves below, "" for none.
+func Alertmanager(t *testing.T, config, prefix string) (url string) {
+	t.Helper()
+	dir, address := t.TempDir(), Address(t)
+	write(t, dir, "config.yml", config)
+	run(t, "prometheus-alertmanager", []string{
+		"--config.file=" + filepath.Join(dir, "config.yml"), "--storage.path=" + filepath.Join(dir, "data"),
+		"--web.listen-address=" + address, "--web.route-prefix=" + prefix, "--cluster.listen-address=", "--log.level=warn",
+	})
+	url = "http://" + address + prefix
+	ready(t, url+"/-/ready")
+	return url
+}
+
+// Address gives host:port on loopback that nobody listens on.
+func Address(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Need gives the path of a program from Debian's package of the same name.
+func Need(t *testing.T, program string) (path string) {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err == nil {
+		return path
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s is missing: apt-get install %s", program, program)
+	}
+	t.Skipf("%s is missing: apt-get install %s", program, program)
+	return ""
+}
+
+func run(t *testing.T, program string, args []string) {
+	t.Helper()
+	var log strings.Builder
+	cmd := exec.Command(Need(t, program), args...)
+	cmd.Stdout, cmd.Stderr = &log, &log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait() // it was asked to end: how it says so does not matter
+		if t.Failed() {
+			t.Log(log.String())
+		}
+	})
+}
+
+func ready(t *testing.T, url string) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		resp, err := http.Get(url)
+		if err != nil {
+			continue
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			return
+		}
+	}
+	t.Fatalf("%s does not become ready", url)
+}
+
+func write(t *testing.T, dir, name, content string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
