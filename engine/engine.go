@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -98,7 +99,8 @@ func (e *Engine) Ready() error {
 	defer e.mu.Unlock()
 	switch {
 	case e.broken != nil && (errors.Is(e.broken, gatekeeper.ErrFenced) || time.Since(e.failed) < brokenFor):
-		return gatekeeper.Errorf(gatekeeper.CodeUnavailable, "see the log; releases stay as they are until the journal can be written",
+		hint := cmp.Or(gatekeeper.HintOf(e.broken), "see the log; releases stay as they are until the journal can be written")
+		return gatekeeper.Errorf(gatekeeper.CodeUnavailable, hint,
 			"the journal can't be written, so nothing is decided: %w", e.broken)
 	case !e.ready:
 		return gatekeeper.Errorf(gatekeeper.CodeUnavailable, "try again in a moment", "the open releases are being taken up")
