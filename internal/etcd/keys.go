@@ -21,14 +21,18 @@ import (
 //	chunks/HASH/N      the chunks
 const (
 	root        = "/gatekeeper/v1/"
+	chunksRoot  = root + "chunks/"
+	filesRoot   = root + "files/"
+	lastRoot    = root + "last/"
+	placeRoot   = root + "place/"
 	ownerKey    = root + "owner"
 	factsRoot   = root + "facts/"
 	releaseRoot = root + "releases/"
 	openRoot    = root + "open/"
 )
 
-func lastKey(id string) string  { return root + "last/" + url.PathEscape(id) }
-func placeKey(id string) string { return root + "place/" + url.PathEscape(id) }
+func lastKey(id string) string  { return lastRoot + url.PathEscape(id) }
+func placeKey(id string) string { return placeRoot + url.PathEscape(id) }
 
 func factsPrefix(id string) string { return factsRoot + url.PathEscape(id) + "/" }
 
@@ -36,9 +40,9 @@ func factsKey(id string, first int64) string { return fmt.Sprintf("%s%019d", fac
 
 func listKey(under, place, id string) string { return under + place + "/" + url.PathEscape(id) }
 
-func fileKey(hash string) string { return root + "files/" + hash }
+func fileKey(hash string) string { return filesRoot + hash }
 
-func chunksPrefix(hash string) string { return root + "chunks/" + hash + "/" }
+func chunksPrefix(hash string) string { return chunksRoot + hash + "/" }
 
 func chunkKey(hash string, n int) string { return fmt.Sprintf("%s%04d", chunksPrefix(hash), n) }
 
@@ -74,12 +78,21 @@ func seal(key string, body []byte) string { return checksum(key, body) + string(
 
 // unseal gives the body of a sealed value.
 func unseal(key string, value []byte) ([]byte, error) {
+	body, err := bodyOf(key, value)
+	if err != nil {
+		return nil, corrupted(key, err)
+	}
+	return body, nil
+}
+
+// bodyOf gives the body of a sealed value, or what is wrong with its seal.
+func bodyOf(key string, value []byte) ([]byte, error) {
 	if len(value) < 8 {
-		return nil, corrupted(key, fmt.Errorf("it is %d bytes long", len(value)))
+		return nil, fmt.Errorf("it is %d bytes long", len(value))
 	}
 	body := value[8:]
 	if sum := checksum(key, body); sum != string(value[:8]) {
-		return nil, corrupted(key, fmt.Errorf("its checksum is %q, its content's %q", value[:8], sum))
+		return nil, fmt.Errorf("its checksum is %q, its content's %q", value[:8], sum)
 	}
 	return body, nil
 }

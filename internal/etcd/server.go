@@ -128,7 +128,7 @@ func (s *Server) start(ctx context.Context, opts Options) error {
 
 func (s *Server) config(opts Options) *embed.Config {
 	cfg := embed.NewConfig()
-	cfg.Name = "gatekeeper"
+	cfg.Name = member
 	cfg.Dir = filepath.Join(s.dir, "etcd")
 	// etcd listens for peers at a URL's host and forgets its path; an empty host would give an
 	// abstract socket, which any user of the machine can open.
