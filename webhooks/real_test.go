@@ -3,21 +3,17 @@ package webhooks
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/internal/servertest"
 )
 
 // gathered is a receiver for senders of their own process.
@@ -48,9 +44,8 @@ func (g *gathered) latest(firing bool) (found gatekeeper.Alert) {
 func TestRealPrometheusSendsAlerts(t *testing.T) {
 	var g gathered
 	server := gatekeeperServer(t, &g)
-	dir := t.TempDir()
 	over := time.Now().Add(12 * time.Second).Unix() // it takes Prometheus 5s to find its Alertmanagers
-	write(t, dir, "rules.yml", fmt.Sprintf(`
+	rules := fmt.Sprintf(`
 groups:
   - name: g
     interval: 1s
@@ -59,14 +54,13 @@ groups:
         expr: vector(1) unless vector(time()) > %d
         labels: {service: checkout}
         annotations: {summary: it is bad}
-`, over))
-	config := write(t, dir, "prometheus.yml", fmt.Sprintf(`
+`, over)
+	config := fmt.Sprintf(`
 global: {evaluation_interval: 1s, external_labels: {prometheus_replica: a, cluster: shop}}
 rule_files: [rules.yml]
 alerting: {alertmanagers: [{api_version: v2, static_configs: [{targets: [%q]}]}]}
-`, server))
-	run(t, "/usr/bin/prometheus", "prometheus", "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"),
-		"--web.listen-address="+freeAddress(t), "--rules.alert.resend-delay=1s", "--log.level=warn")
+`, server)
+	servertest.Prometheus(t, config, map[string]string{"rules.yml": rules}, "--rules.alert.resend-delay=1s")
 
 	require.Eventually(t, func() bool { return g.latest(true).Key != "" }, 30*time.Second, 50*time.Millisecond)
 	a := g.latest(true)
@@ -80,17 +74,14 @@ alerting: {alertmanagers: [{api_version: v2, static_configs: [{targets: [%q]}]}]
 func TestRealAlertmanagerCallsTheWebhook(t *testing.T) {
 	var g gathered
 	server := gatekeeperServer(t, &g)
-	dir, address := t.TempDir(), freeAddress(t)
-	config := write(t, dir, "alertmanager.yml", fmt.Sprintf(`
+	address := servertest.Alertmanager(t, fmt.Sprintf(`
 route: {receiver: gatekeeper, group_by: ['...'], group_wait: 0s, group_interval: 1s}
 receivers: [{name: gatekeeper, webhook_configs: [{url: "http://%s/webhooks/alertmanager"}]}]
-`, server))
-	run(t, "/usr/bin/prometheus-alertmanager", "prometheus-alertmanager", "--config.file="+config,
-		"--storage.path="+filepath.Join(dir, "data"), "--web.listen-address="+address, "--cluster.listen-address=", "--log.level=warn")
+`, server), "")
 	send := func(ends time.Time) bool {
 		body := fmt.Sprintf(`[{"labels":{"alertname":"Bad","service":"checkout","replica":"a"},"annotations":{"summary":"it is bad"},"startsAt":%q,"endsAt":%q}]`,
 			ends.Add(-time.Hour).Format(time.RFC3339Nano), ends.Format(time.RFC3339Nano))
-		resp, err := http.Post("http://"+address+"/api/v2/alerts", "application/json", strings.NewReader(body))
+		resp, err := http.Post(address+"/api/v2/alerts", "application/json", strings.NewReader(body))
 		if err != nil {
 			return false // it is not up yet
 		}
@@ -118,42 +109,4 @@ func gatekeeperServer(t *testing.T, g *gathered) string {
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	return server.Listener.Addr().String()
-}
-
-// run runs one of Debian's programs until the test ends.
-func run(t *testing.T, binary, pkg string, args ...string) {
-	t.Helper()
-	if _, err := os.Stat(binary); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s is missing: apt-get install %s", binary, pkg)
-		}
-		t.Skipf("%s is missing: apt-get install %s", binary, pkg)
-	}
-	var log strings.Builder
-	cmd := exec.Command(binary, args...)
-	cmd.Stdout, cmd.Stderr = &log, &log
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Log(log.String())
-		}
-	})
-}
-
-func write(t *testing.T, dir, name, content string) (path string) {
-	t.Helper()
-	path = filepath.Join(dir, name)
-	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
-	return path
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := l.Addr().String()
-	require.NoError(t, l.Close())
-	return address
 }

@@ -3,7 +3,6 @@ package alertmanager
 import (
 	"cmp"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +13,7 @@ import (
 	"github.com/prometheus/alertmanager/api/v2/models"
 
 	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/internal/notify"
 )
 
 const (
@@ -51,12 +51,12 @@ func (b *book) update(now time.Time, r gatekeeper.Release, f gatekeeper.Fact) (d
 	defer b.mu.Unlock()
 	wanted := map[id]bool{}
 	for _, s := range standings(r, f) {
-		key := id{r.ID, s.name, s.severity}
-		if b.paged(key) || (!s.until.IsZero() && !now.Before(s.until)) {
+		key := id{r.ID, s.name, s.Severity}
+		if b.paged(key) || (!s.Until.IsZero() && !now.Before(s.Until)) {
 			continue
 		}
-		if s.since.IsZero() {
-			s.since = now
+		if s.Since.IsZero() {
+			s.Since = now
 		}
 		wanted[key] = true
 		if b.put(key, r, s) && len(b.alerts) > maxStanding {
@@ -89,21 +89,20 @@ func (b *book) put(key id, r gatekeeper.Release, s standing) (added bool) {
 	a := b.alerts[key]
 	if a == nil || !a.resolved.IsZero() {
 		added = a == nil
-		a = &alert{starts: s.since, labels: models.LabelSet{
-			"alertname": s.name, "severity": string(s.severity), "release": clip(r.ID),
+		a = &alert{starts: s.Since, labels: models.LabelSet{
+			"alertname": s.name, "severity": string(s.Severity), "release": clip(r.ID),
 			"service": clip(r.Service), "environment": clip(r.Environment), "version": clip(r.Version),
 		}}
 		maps.DeleteFunc(a.labels, func(_, value string) bool { return value == "" })
 		b.alerts[key] = a
 	}
-	annotations := models.LabelSet{"summary": clip(s.summary), "what_to_do": clip(s.todo)}
-	if b.external != "" {
-		a.link = b.external + "/api/v1/releases/" + url.PathEscape(r.ID)
+	annotations := models.LabelSet{"summary": clip(s.Summary), "what_to_do": clip(s.Todo)}
+	if a.link = notify.Link(b.external, r); a.link != "" {
 		annotations["link"] = a.link
 	}
-	if !maps.Equal(a.annotations, annotations) || !a.until.Equal(s.until) {
+	if !maps.Equal(a.annotations, annotations) || !a.until.Equal(s.Until) {
 		b.version++
-		a.annotations, a.until, a.version = annotations, s.until, b.version
+		a.annotations, a.until, a.version = annotations, s.Until, b.version
 	}
 	return added
 }

@@ -4,13 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -20,12 +14,11 @@ import (
 
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/internal/httpclient"
+	"github.com/gatekeeper-engine/gatekeeper/internal/servertest"
 )
 
-const binary = "/usr/bin/prometheus-alertmanager"
-
 func TestRealAlertmanager(t *testing.T) {
-	address := start(t)
+	address := servertest.Alertmanager(t, "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n", "/prefix")
 	s, err := New(Config{
 		Alertmanagers: []httpclient.Config{{URL: address}}, ExternalURL: "http://localhost:1/gatekeeper",
 	}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
@@ -78,44 +71,4 @@ func alerts(t *testing.T, address string) models.GettableAlerts {
 func await(t *testing.T, condition func() bool) {
 	t.Helper()
 	require.Eventually(t, condition, 30*time.Second, 50*time.Millisecond)
-}
-
-// start runs Debian's Alertmanager on loopback until the test ends and gives its address.
-func start(t *testing.T) string {
-	t.Helper()
-	if _, err := os.Stat(binary); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s is missing: apt-get install prometheus-alertmanager", binary)
-		}
-		t.Skipf("%s is missing: apt-get install prometheus-alertmanager", binary)
-	}
-	dir := t.TempDir()
-	config := filepath.Join(dir, "alertmanager.yml")
-	require.NoError(t, os.WriteFile(config, []byte("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"), 0o600))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := l.Addr().String()
-	require.NoError(t, l.Close())
-	var log strings.Builder
-	cmd := exec.Command(binary, "--config.file="+config, "--storage.path="+filepath.Join(dir, "data"),
-		"--web.listen-address="+address, "--web.route-prefix=/prefix", "--cluster.listen-address=", "--log.level=warn")
-	cmd.Stdout, cmd.Stderr = &log, &log
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		http.DefaultClient.CloseIdleConnections()
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Log(log.String())
-		}
-	})
-	require.Eventually(t, func() bool {
-		resp, err := http.Get("http://" + address + "/prefix/-/ready")
-		if err != nil {
-			return false
-		}
-		defer func() { _ = resp.Body.Close() }()
-		return resp.StatusCode == http.StatusOK
-	}, 30*time.Second, 50*time.Millisecond, "alertmanager does not become ready")
-	return "http://" + address + "/prefix"
 }

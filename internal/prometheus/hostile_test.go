@@ -21,6 +21,7 @@ import (
 
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/internal/httpclient"
+	"github.com/gatekeeper-engine/gatekeeper/internal/servertest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -234,7 +235,7 @@ func TestRetriesNeverOutliveTheDeadline(t *testing.T) {
 		require.ErrorContains(t, patient(t, q), "broke off after 10 bytes")
 	})
 	t.Run("down for ever", func(t *testing.T) {
-		q := querier(t, Config{Config: httpclient.Config{URL: "http://" + freeAddress(t)}, Timeout: model.Duration(300 * time.Millisecond)})
+		q := querier(t, Config{Config: httpclient.Config{URL: "http://" + servertest.Address(t)}, Timeout: model.Duration(300 * time.Millisecond)})
 		require.ErrorContains(t, patient(t, q), "connection refused")
 	})
 	t.Run("overloaded for long", func(t *testing.T) {
