@@ -31,8 +31,8 @@ var (
 
 // Open opens a release and returns when it is prepared: what the rungs return to is pinned, so
 // the pipeline can deploy. The same id, or the same version of a service and environment again,
-// attaches to what is open. Another version supersedes what has not been decided; while a rollback
-// is under way it is refused with [gatekeeper.CodeConflict].
+// attaches to what is open. Another version supersedes what has not been decided. While a rollback is
+// under way every version is refused with [gatekeeper.CodeConflict]: nobody should deploy into it.
 func (e *Engine) Open(ctx context.Context, req OpenRequest) (gatekeeper.Release, error) {
 	if err := e.Ready(); err != nil {
 		return gatekeeper.Release{}, err
@@ -384,6 +384,10 @@ func (e *Engine) prepared(ctx context.Context, u *run) (gatekeeper.Release, erro
 	refused := !slices.ContainsFunc(facts, func(f gatekeeper.Fact) bool { return f.Body.Kind() == gatekeeper.KindPrepared })
 	if err == nil && r.Closed() && refused {
 		return r, gatekeeper.Errorf(gatekeeper.CodeRefused, "mend what it names and open again, or open with --watch-only", "release %s was refused: %s", r.ID, r.Why)
+	}
+	if err == nil && (r.State == gatekeeper.Applying || r.State == gatekeeper.Verifying) {
+		return r, gatekeeper.Errorf(gatekeeper.CodeConflict, "do not deploy it; follow it with: gatekeeper release wait "+r.ID,
+			"version %s is being rolled back (release %s is %s)", r.Version, r.ID, r.State)
 	}
 	return r, err
 }

@@ -632,6 +632,9 @@ func TestTimeline_T25_OpenWhileApplying(t *testing.T) {
 		_, err := w.e.Open(t.Context(), engine.OpenRequest{Version: "v3", Bundle: bundle(ruleR + flagPlan)})
 		require.Equal(t, gatekeeper.CodeConflict, gatekeeper.CodeOf(err))
 		require.ErrorContains(t, err, "is applying")
+		_, err = w.e.Open(t.Context(), engine.OpenRequest{Version: "v2", PreviousVersion: "v1", Bundle: bundle(ruleR + flagPlan)})
+		require.Equal(t, gatekeeper.CodeConflict, gatekeeper.CodeOf(err))
+		require.ErrorContains(t, err, "is being rolled back", "a pipeline that tries again must not deploy")
 		w.to(time.Hour)
 	})
 }

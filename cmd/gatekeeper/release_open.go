@@ -150,6 +150,8 @@ func (o *opening) opened(cmd *cobra.Command, c *client.Client, r gatekeeper.Rele
 		return err
 	}
 	say(cmd, "%s", brief(r))
-	_, err := fmt.Fprintln(cmd.OutOrStdout(), r.ID)
-	return err
+	if _, err := fmt.Fprintln(cmd.OutOrStdout(), r.ID); err != nil || !r.Closed() {
+		return err
+	}
+	return exit{outcomes[r.Outcome]} // the same id again, and it has ended: deploying it would not be watched
 }
