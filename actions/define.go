@@ -16,6 +16,7 @@ type Spec struct {
 	Settings   []Setting              // what a rung's `with` takes, in the order of the struct
 	Connection string                 // the kind of connection it needs; "" for none
 	Connects   []Setting              // the settings of such a connection
+	Previous   bool                   // it can return to what the system's own history holds
 
 	open      func(json.RawMessage, Binding) (Action, error)
 	connector reflect.Type
@@ -76,5 +77,11 @@ func (s Spec) WithConnection(kind string, settings any) Spec {
 	if s.Connects, err = describe(s.connector); err != nil {
 		s.defect = err
 	}
+	return s
+}
+
+// WithPrevious gives the spec of an action that can `return_to: previous`: its system keeps history.
+func (s Spec) WithPrevious() Spec {
+	s.Previous = true
 	return s
 }

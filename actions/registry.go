@@ -12,7 +12,7 @@ import (
 )
 
 // later are the actions that a later version brings.
-var later = []string{"argocd/sync", "helm/rollback", "kubernetes/rollout-undo", "nginx/upstream"}
+var later = []string{"argocd/sync", "helm/rollback", "nginx/upstream"}
 
 // Registry is the explicit list of actions this program has. It doesn't change, so any number of
 // goroutines may use it.
@@ -119,10 +119,11 @@ func (s Spec) binds(b Binding) error {
 	case s.Connection != c.Kind:
 		return gatekeeper.Errorf(gatekeeper.CodeInvalid, "name a connection of kind "+s.Connection,
 			"action %s needs a connection of kind %s, but %q is of kind %s", s.Name, s.Connection, c.Name, c.Kind)
+	case b.ReturnTo == "previous" && s.Previous:
 	case b.ReturnTo == "previous":
 		return gatekeeper.Errorf(gatekeeper.CodeUnsupported,
 			"leave return_to out: the state found at open, or what `with` names, is returned to",
-			"action %s: return_to: previous is not supported yet; it comes with kubernetes and helm, which keep history", s.Name)
+			"action %s: return_to: previous is not supported: its system keeps no history that could be used yet", s.Name)
 	case b.ReturnTo != "":
 		return gatekeeper.Errorf(gatekeeper.CodeInvalid, "leave return_to out",
 			"action %s: return_to %q is unknown", s.Name, b.ReturnTo)

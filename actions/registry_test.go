@@ -151,14 +151,13 @@ func TestOpenRefuses(t *testing.T) {
 	}{
 		{"test/on", Binding{}, gatekeeper.CodeInvalid, `there is no action "test/on"; did you mean "test/one"?`},
 		{"nonsense", Binding{}, gatekeeper.CodeInvalid, "known are test/bound, test/one"},
-		{"kubernetes/rollout-undo", Binding{}, gatekeeper.CodeUnsupported, "not supported yet"},
 		{"helm/rollback", Binding{}, gatekeeper.CodeUnsupported, "not supported yet"},
 		{"argocd/sync", Binding{}, gatekeeper.CodeUnsupported, "not supported yet"},
 		{"nginx/upstream", Binding{}, gatekeeper.CodeUnsupported, "not supported yet"},
 		{"test/bound", Binding{}, gatekeeper.CodeInvalid, "needs a connection of kind box"},
 		{"test/bound", Binding{Connection: Connection{Name: "c", Kind: "jar"}}, gatekeeper.CodeInvalid, `"c" is of kind jar`},
 		{"test/one", Binding{Connection: box}, gatekeeper.CodeInvalid, "takes no connection"},
-		{"test/bound", Binding{Connection: box, ReturnTo: "previous"}, gatekeeper.CodeUnsupported, "not supported yet"},
+		{"test/bound", Binding{Connection: box, ReturnTo: "previous"}, gatekeeper.CodeUnsupported, "keeps no history"},
 		{"test/bound", Binding{Connection: box, ReturnTo: "yesterday"}, gatekeeper.CodeInvalid, `return_to "yesterday" is unknown`},
 	} {
 		_, _, err := registry(t).Open(c.name, json.RawMessage(`{"name":"x"}`), c.b)
@@ -231,4 +230,18 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("Validate was not asked about %s", raw)
 		}
 	})
+}
+
+func TestPreviousIsForActionsWhoseSystemKeepsHistory(t *testing.T) {
+	returnTo := ""
+	r, err := NewRegistry(Define("test/history", "keeps history", gatekeeper.ByTarget, func(_ struct{}, b Binding) (Action, error) {
+		returnTo = b.ReturnTo
+		return nil, nil
+	}).WithPrevious())
+	require.NoError(t, err)
+	_, _, err = r.Open("test/history", nil, Binding{ReturnTo: "previous"})
+	require.NoError(t, err)
+	require.Equal(t, "previous", returnTo)
+	_, _, err = r.Open("test/history", nil, Binding{ReturnTo: "yesterday"})
+	require.ErrorContains(t, err, `return_to "yesterday" is unknown`)
 }

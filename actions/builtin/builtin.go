@@ -9,6 +9,7 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper/actions/flag"
 	"github.com/gatekeeper-engine/gatekeeper/actions/haproxy"
 	httpaction "github.com/gatekeeper-engine/gatekeeper/actions/http"
+	"github.com/gatekeeper-engine/gatekeeper/actions/kubernetes"
 )
 
 // Specs gives every action. The store is flag/set's; a nil one is enough to describe and check
@@ -19,6 +20,7 @@ func Specs(store flag.Store) []actions.Spec {
 		haproxy.Specs(),
 		httpaction.Specs(),
 		execaction.Specs(),
+		kubernetes.Specs(),
 	)
 }
 
