@@ -217,14 +217,14 @@ func TestRollbackIsToldFromStartToEnd(t *testing.T) {
 		require.Equal(t, []string{RolledBack + "/warning"}, firing)
 		require.Equal(t, []string{RollbackStarted + "/warning"}, over)
 
-		time.Sleep(tellFor)
+		time.Sleep(15 * time.Minute)
 		synctest.Wait()
 		all = f.take()
 		firing, over = split(all[len(all)-1])
 		require.Empty(t, firing, "stands for 15m")
 		require.Contains(t, over, RolledBack+"/warning")
 		last := all[len(all)-1].alerts
-		require.WithinDuration(t, closed.Add(tellFor), ends(last[len(last)-1]), time.Millisecond)
+		require.WithinDuration(t, closed.Add(15*time.Minute), ends(last[len(last)-1]), time.Millisecond)
 	})
 }
 

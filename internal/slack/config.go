@@ -1,0 +1,74 @@
+// Package slack tells people in Slack: by an incoming webhook, or as a bot with a thread for each
+// release. The wire formats are those of https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
+// and https://docs.slack.dev/reference/methods/chat.postMessage.
+package slack
+
+import (
+	"fmt"
+	"net/url"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/internal/httpclient"
+	"github.com/gatekeeper-engine/gatekeeper/internal/notify"
+)
+
+// Config is one place in Slack: exactly one of WebhookURLFile and TokenFile is set.
+type Config struct {
+	// Name is shown in logs and metrics.
+	Name string `yaml:"name" json:"name"`
+	// WebhookURLFile holds the URL of an incoming webhook, which is a secret.
+	WebhookURLFile string `yaml:"webhook_url_file,omitempty" json:"webhook_url_file,omitempty"`
+	// TokenFile holds the token of a bot that has the scope chat:write and is in the channel.
+	TokenFile string `yaml:"token_file,omitempty" json:"token_file,omitempty"`
+	// Channel is the id of the bot's channel, such as C0123456789; needed with TokenFile.
+	Channel string `yaml:"channel,omitempty" json:"channel,omitempty"`
+	// APIURL is the base of Slack's Web API. Default https://slack.com/api.
+	APIURL string         `yaml:"api_url,omitempty" json:"api_url,omitempty"`
+	TLS    httpclient.TLS `yaml:"tls,omitempty" json:"tls,omitzero"`
+
+	notify.Filter `yaml:",inline"`
+}
+
+// Validate says what is wrong with the settings, without touching a file or the network.
+func (c Config) Validate() error {
+	switch {
+	case c.Name == "":
+		return invalid("it is shown in logs and metrics", "a Slack channel needs a name")
+	case (c.WebhookURLFile == "") == (c.TokenFile == ""):
+		return invalid("give an incoming webhook or a bot", "slack %q needs webhook_url_file or token_file, and not both", c.Name)
+	case (c.TokenFile == "") != (c.Channel == ""):
+		return invalid("an incoming webhook posts to the channel that it was made for", "slack %q: token_file and channel belong together", c.Name)
+	case c.APIURL != "" && c.TokenFile == "":
+		return invalid("", "slack %q: api_url is only for token_file", c.Name)
+	}
+	if err := c.http().Validate(); err != nil {
+		return invalid(gatekeeper.HintOf(err), "slack %q: api_%v", c.Name, err)
+	}
+	return c.Filter.Validate(notify.Events())
+}
+
+// http gives the settings of the client; the address of a webhook comes from its file.
+func (c Config) http() httpclient.Config {
+	base := c.APIURL
+	if base == "" {
+		base = "https://slack.com/api"
+	}
+	return httpclient.Config{URL: base, BearerTokenFile: c.TokenFile, TLS: c.TLS}
+}
+
+// webhook reads the address of the incoming webhook. Errors never show it.
+func (c Config) webhook() (string, error) {
+	text, err := notify.Secret(c.WebhookURLFile)
+	if err != nil {
+		return "", err
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.User != nil || (u.Scheme != "https" && u.Scheme != "http") {
+		return "", invalid("copy it from the app's page, Incoming Webhooks", "slack %q: %s holds no webhook URL", c.Name, c.WebhookURLFile)
+	}
+	return text, nil
+}
+
+func invalid(hint, format string, args ...any) error {
+	return gatekeeper.Errorf(gatekeeper.CodeInvalid, hint, "%s", fmt.Sprintf(format, args...))
+}
