@@ -65,12 +65,16 @@ func (c *core) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Checked
 	return ce
 }
 
+// ofANewStore is etcd's error of every new store, whose first term is yet to come. It tries again.
+const ofANewStore = "failed to update storage version"
+
 // Write logs an entry.
 func (c *core) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	level := slog.LevelDebug
 	switch {
 	case e.Level >= zapcore.DPanicLevel:
 		level = slog.LevelError
+	case e.Message == ofANewStore:
 	case e.Level == zapcore.ErrorLevel && !c.closing():
 		level = slog.LevelWarn
 	}

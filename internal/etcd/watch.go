@@ -82,6 +82,9 @@ func (j *Journal) pump(ctx context.Context, after int64, queue chan<- []gatekeep
 			}
 		}()
 	}
+	if j.server == nil { // a member that lost the others would keep silent
+		ctx = clientv3.WithRequireLeader(ctx)
+	}
 	watch := j.client.Watch(ctx, factsRoot, clientv3.WithPrefix(), clientv3.WithRev(after+1), clientv3.WithFilterDelete())
 	for resp := range watch {
 		switch {
