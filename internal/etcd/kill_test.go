@@ -30,7 +30,18 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	os.Exit(runIn(m))
+}
+
+// runIn runs the tests with a directory for what they build.
+func runIn(m *testing.M) int {
+	var err error
+	if programDir, err = os.MkdirTemp("", "gatekeeper-etcd-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(programDir)
+	return m.Run()
 }
 
 // writeForever appends to release r and to a new release in the same commit, and prints the
