@@ -45,7 +45,7 @@ type Freeze struct {
 	Name          string
 	Schedule      string // cron, five fields or a descriptor such as @daily (robfig/cron/v3)
 	Duration      time.Duration
-	TimeZone      string   // IANA name; default UTC
-	Services      []string // globs (path.Match); empty: every service
-	HoldRollbacks bool     // hold rollbacks too, until a person approves
+	TimeZone      string           // IANA name; default UTC
+	Services      gatekeeper.Globs // empty: every service
+	HoldRollbacks bool             // hold rollbacks too, until a person approves
 }

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"path"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -32,10 +31,8 @@ func parseFreezes(list []Freeze) ([]freeze, error) {
 		if f.Duration <= 0 {
 			return nil, gatekeeper.Errorf(gatekeeper.CodeInvalid, "set how long it lasts, such as 62h", "freeze %q: needs a duration above 0", f.Name)
 		}
-		for _, glob := range f.Services {
-			if _, err := path.Match(glob, ""); err != nil {
-				return nil, bad("write a glob such as shop-*", "bad service pattern "+glob, err)
-			}
+		if err := f.Services.Err(); err != nil {
+			return nil, bad("write a glob such as shop-*", "bad service pattern", err)
 		}
 		parsed = append(parsed, freeze{f, schedule, zone})
 	}
@@ -55,15 +52,7 @@ func (f freeze) active(service string, now time.Time) (until time.Time, ok bool)
 }
 
 func (f freeze) matches(service string) bool {
-	if len(f.Services) == 0 {
-		return true
-	}
-	for _, glob := range f.Services {
-		if ok, err := path.Match(glob, service); err == nil && ok {
-			return true
-		}
-	}
-	return false
+	return len(f.Services) == 0 || f.Services.Match(service)
 }
 
 // frozen gives the freeze that holds for a service now, and until when; holding says that only

@@ -41,6 +41,9 @@ func (e *Engine) Open(ctx context.Context, req OpenRequest) (gatekeeper.Release,
 	if err != nil {
 		return gatekeeper.Release{}, err
 	}
+	if err := e.mayOpen(req); err != nil {
+		return gatekeeper.Release{}, err
+	}
 	u, err := e.admit(ctx, req, file, content)
 	if err != nil {
 		return gatekeeper.Release{}, err
@@ -224,9 +227,9 @@ func (e *Engine) openOf(service, environment string) *run {
 	return nil
 }
 
-// hash is of everything that the client asked for but the id.
+// hash is of everything that the client asked for but the id, whoever it was.
 func (req OpenRequest) hash() string {
-	req.ID, req.Actor = "", ""
+	req.ID, req.Actor, req.Token, req.Services = "", "", "", nil
 	data, err := json.Marshal(req)
 	if err != nil {
 		panic(err) // strings, maps of strings and numbers

@@ -3,6 +3,7 @@ package engine
 import (
 	"time"
 
+	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
 )
 
@@ -24,6 +25,9 @@ type OpenRequest struct {
 	AfterDeploy     bool          // the new version is there already: return_to: previous is allowed
 	Deployed        bool          // start the window at once
 	Actor           string
+
+	Token    string           // the name under which the client is known; "": none was needed
+	Services gatekeeper.Globs // the client may open releases of these only; empty: of every service
 }
 
 // By says who asks for a change and why.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"os"
@@ -200,4 +201,29 @@ func TestServeSaysWhenThePortIsTaken(t *testing.T) {
 	require.Equal(t, exitError, run(t.Context(), []string{"serve", "--config", path}, io.Discard, &errs))
 	require.Contains(t, errs.String(), "is another daemon running?")
 	require.NotContains(t, strings.ToLower(errs.String()), "panic")
+}
+
+// A token as `token new` prints it, for some services only, over the daemon that it is pasted into.
+func TestDaemonWithAHashedToken(t *testing.T) {
+	var fresh newToken
+	require.NoError(t, json.Unmarshal([]byte(gk(t, 0, "token", "new", "--name", "ci", "--scope", "open", "--service", "shop*", "-o", "json")), &fresh))
+	require.NotContains(t, fresh.Entry.Hash, fresh.Token)
+	text := gk(t, 0, "token", "new", "--name", "ci", "--scope", "open", "--scope", "read", "--service", "shop*")
+	require.Regexp(t, `(?s)\ngatekeeper_[A-Z2-7]{52}\n.*\n- name: ci\n  scopes: \[open, read\]\n  services: \[shop\*\]\n  token_hash: sha256:[0-9a-f]{64}\n$`, text)
+	gk(t, 2, "token", "new", "--name", "ci")
+	gk(t, 2, "token", "new", "--name", "ci", "--scope", "opn")
+	gk(t, 2, "token", "new", "--name", "ci", "--scope", "open", "--service", "[")
+
+	dir := t.TempDir()
+	health := filepath.Join(dir, "health.yml")
+	require.NoError(t, os.WriteFile(health, []byte(withFlag), 0o600))
+	stop, said := begin(t, dir, "tokens:\n  - {name: ci, scopes: [open], services: [shop*], token_hash: \""+fresh.Entry.Hash+"\"}\n")
+	t.Setenv("GATEKEEPER_TOKEN", fresh.Token)
+	gk(t, 1, "flag", "set", "new-checkout")
+	gk(t, 0, "release", "open", "--version", "2", "--previous-version", "1", "-f", health, "--watch-only", "--id", "r1")
+	require.NoError(t, os.WriteFile(health, []byte(strings.Replace(withFlag, "service: shop", "service: pay", 1)), 0o600))
+	gk(t, 1, "release", "open", "--version", "2", "--previous-version", "1", "-f", health, "--watch-only")
+	require.Contains(t, gk(t, 0, "release", "list"), "r1")
+	require.Equal(t, 0, stop(), "%s", said)
+	require.NotContains(t, said.String(), fresh.Token)
 }

@@ -16,7 +16,7 @@
 //	│  internal/tsdb                                                          │
 //	└──────────────────────────────┬──────────────────────────────────────────┘
 //	                               ▼ holds, failures, rollbacks
-//	                     internal/alertmanager ──► people
+//	                     internal/alertmanager, slack, pagerduty, webhook ──► people
 //
 // One file per command; wire.go puts the daemon together.
 package main
@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddCommand(
-		serveCommand(), demoCommand(), checkCommand(), actionsCommand(), releaseCommand(), killSwitchCommand(), flagCommand(), versionCommand(),
+		serveCommand(), demoCommand(), checkCommand(), actionsCommand(), releaseCommand(), killSwitchCommand(), flagCommand(), tokenCommand(), versionCommand(),
 	)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetArgs(args)

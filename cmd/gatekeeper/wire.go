@@ -3,17 +3,14 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,19 +39,19 @@ const startTimeout = 2 * time.Minute
 // settings are the configuration's sections, decoded by those they belong to.
 type settings struct {
 	*config.Config
-	prometheus    map[string]prometheusapi.Config
-	tsdb          map[string]tsdb.Config
-	alertmanagers alertmanager.Config
-	tokens        []api.Token
-	connections   map[string]actions.Connection
+	prometheus  map[string]prometheusapi.Config
+	tsdb        map[string]tsdb.Config
+	channels    channels
+	tokens      []api.Token
+	connections map[string]actions.Connection
 }
 
 // decode reads every section; what is wrong with any of them is told at once.
 func decode(cfg *config.Config, registry *actions.Registry) (settings, error) {
 	s := settings{
 		Config: cfg, prometheus: map[string]prometheusapi.Config{}, tsdb: map[string]tsdb.Config{},
-		connections:   map[string]actions.Connection{},
-		alertmanagers: alertmanager.Config{ExternalURL: cfg.ExternalURL},
+		connections: map[string]actions.Connection{},
+		channels:    channels{alertmanagers: alertmanager.Config{ExternalURL: cfg.ExternalURL}},
 	}
 	for name, b := range cfg.Backends {
 		if b.Prometheus != nil {
@@ -71,8 +68,9 @@ func decode(cfg *config.Config, registry *actions.Registry) (settings, error) {
 	for _, section := range cfg.Alertmanagers {
 		var c httpclient.Config
 		section.Decode(&c)
-		s.alertmanagers.Alertmanagers = append(s.alertmanagers.Alertmanagers, c)
+		s.channels.alertmanagers.Alertmanagers = append(s.channels.alertmanagers.Alertmanagers, c)
 	}
+	s.channels.decode(cfg.Notifications)
 	for name, c := range cfg.Connections {
 		connection := actions.Connection{Name: name, Kind: c.Kind, Settings: c.Settings}
 		c.At.Check(registry.CheckConnection(connection))
@@ -101,24 +99,6 @@ func (s settings) checkRung(rung rules.RungSpec, registry *actions.Registry) err
 	return registry.Check(rung.Action, actions.Binding{Connection: c, ReturnTo: rung.ReturnTo})
 }
 
-func readToken(t config.Token) (api.Token, error) {
-	scopes := make([]api.Scope, len(t.Scopes))
-	for i, name := range t.Scopes {
-		scopes[i] = api.Scope(name)
-		if !slices.Contains(api.Scopes(), scopes[i]) {
-			return api.Token{}, gatekeeper.Errorf(gatekeeper.CodeInvalid, fmt.Sprintf("the scopes are %v", api.Scopes()), "token %q: there is no scope %q", t.Name, name)
-		}
-	}
-	if t.TokenFile == "" {
-		return api.Token{}, nil // told already
-	}
-	secret, err := os.ReadFile(t.TokenFile)
-	if err != nil {
-		return api.Token{}, gatekeeper.Errorf(gatekeeper.CodeInvalid, "put the secret into a file that only the daemon can read", "token %q: %w", t.Name, err)
-	}
-	return api.NewToken(t.Name, strings.TrimSpace(string(secret)), scopes)
-}
-
 // daemon is everything that runs.
 type daemon struct {
 	log      *slog.Logger
@@ -126,7 +106,7 @@ type daemon struct {
 	store    *etcd.Server
 	flags    *flags.Store
 	engine   *engine.Engine
-	people   *alertmanager.Sender
+	people   people
 	scrapers []*tsdb.Store
 	handler  http.Handler
 
@@ -255,7 +235,7 @@ func (d *daemon) backends(s settings, reg prometheus.Registerer) (map[string]rul
 // assemble connects the engine with what it drives and with those who drive it.
 func (d *daemon) assemble(s settings, reg *prometheus.Registry, journal gatekeeper.Journal, backends map[string]rules.Querier) error {
 	var err error
-	if d.people, err = alertmanager.New(s.alertmanagers, d.log, reg); err != nil {
+	if d.people, err = s.channels.open(d.log, reg); err != nil {
 		return err
 	}
 	d.engine, err = engine.New(engine.Config{
@@ -274,11 +254,15 @@ func (d *daemon) assemble(s settings, reg *prometheus.Registry, journal gatekeep
 	if err != nil {
 		return err
 	}
+	signed, err := d.signed(hooks, s.Config.Webhooks)
+	if err != nil {
+		return err
+	}
 	streams, endStreams := context.WithCancel(context.Background())
 	d.endStreams = endStreams
 	d.handler, err = api.New(api.Config{
 		Engine: ready{d.engine, d.store}, Actions: describe(d.registry), Version: version(), Tokens: s.tokens,
-		Alerts: hooks.Prometheus(), Webhooks: map[string]http.Handler{"alertmanager": hooks.Alertmanager()},
+		Alerts: hooks.Prometheus(), Webhooks: map[string]http.Handler{"alertmanager": hooks.Alertmanager()}, Signed: signed,
 		Flags: flagStore{d.flags}, OFREP: flags.Handler(d.flags),
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg}),
 		Streams: streams, Log: d.log,

@@ -49,6 +49,9 @@ func (s *server) registerAdmin(api huma.API) {
 		})
 	huma.Register(api, s.operation("set-kill-switch", http.MethodPut, "/kill-switch", "Turn the kill switch on or off", ScopeOperate, http.StatusServiceUnavailable),
 		func(ctx context.Context, in *killSwitchInput) (*output[engine.KillSwitch], error) {
+			if err := everywhere(ctx, "the kill switch"); err != nil {
+				return nil, err
+			}
 			state, err := s.Engine.SetKillSwitch(ctx, in.Body.On, in.Body.by(ctx))
 			if err != nil {
 				return nil, problemOf(err)

@@ -86,6 +86,9 @@ func (s *server) followRelease(ctx context.Context, in *factsInput) (*huma.Strea
 	if err != nil {
 		return nil, err
 	}
+	if err := s.mine(ctx, in.ID); err != nil {
+		return nil, err
+	}
 	facts, err := s.Engine.Facts(ctx, in.ID)
 	if err != nil {
 		return nil, problemOf(err)
@@ -165,6 +168,9 @@ func (s *server) nextFacts(ctx context.Context, out *stream, id string, last int
 
 // followAll sends every change after the one that the reader has.
 func (s *server) followAll(ctx context.Context, in *changesInput) (*huma.StreamResponse, error) {
+	if err := everywhere(ctx, "what happens to every release"); err != nil {
+		return nil, err
+	}
 	// The changes of one commit share a revision, and the reader may have got only some of them:
 	// after a broken stream the last revision's come again, which their seq tells.
 	last, err := lastEvent(in.Last, in.After+1)

@@ -79,6 +79,9 @@ func (s *server) registerFlags(api huma.API) {
 		})
 	huma.Register(api, s.operation("put-flag", http.MethodPut, "/flags/{key}", "Create or replace a flag", ScopeOperate, http.StatusConflict, http.StatusServiceUnavailable),
 		func(ctx context.Context, in *putFlagInput) (*output[Flag], error) {
+			if err := everywhere(ctx, "a flag"); err != nil {
+				return nil, err
+			}
 			b := in.Body
 			f := Flag{
 				Key: in.Key, Description: b.Description, Variants: b.Variants, Enabled: b.Enabled, On: b.On, Off: b.Off,
@@ -92,6 +95,9 @@ func (s *server) registerFlags(api huma.API) {
 	huma.Register(api, s.operation("delete-flag", http.MethodDelete, "/flags/{key}", "Delete a flag", ScopeOperate,
 		http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable),
 		func(ctx context.Context, in *deleteFlagInput) (*struct{}, error) {
+			if err := everywhere(ctx, "a flag"); err != nil {
+				return nil, err
+			}
 			if err := s.Flags.Delete(ctx, in.Key, in.Version); err != nil {
 				return nil, problemOf(err)
 			}

@@ -2,8 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"net"
 	"net/http"
 	"net/netip"
@@ -17,42 +15,13 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper"
 )
 
-// Scope is what a token may be used for.
-type Scope string
-
-// The scopes. Operate is for people and includes nothing else: a person who may also open
-// releases has both.
-const (
-	ScopeOpen    Scope = "open"    // open releases, say that they are deployed, close them
-	ScopeOperate Scope = "operate" // approve, veto, hold, roll back, the kill switch, flags
-	ScopeAlerts  Scope = "alerts"  // send alerts
-	ScopeRead    Scope = "read"    // read everything; every token may
-)
-
-// Scopes lists every scope.
-func Scopes() []Scope { return []Scope{ScopeOpen, ScopeOperate, ScopeAlerts, ScopeRead} }
-
-// Token is a client that the operator named. Its secret is kept as a hash only.
-type Token struct {
-	Name   string
-	Scopes []Scope
-	hash   [sha256.Size]byte
-}
-
-// NewToken gives a token with its secret.
-func NewToken(name, secret string, scopes []Scope) (Token, error) {
-	const atLeast = 16
-	if len(secret) < atLeast {
-		return Token{}, gatekeeper.Errorf(gatekeeper.CodeInvalid, "make one with: openssl rand -hex 32",
-			"token %q: its secret has %d characters, fewer than %d, and could be guessed", name, len(secret), atLeast)
-	}
-	return Token{Name: name, Scopes: scopes, hash: sha256.Sum256([]byte(secret))}, nil
-}
-
 const tokenScheme = "token"
 
 // caller is who sent a request; the zero caller is somebody on this machine.
-type caller struct{ name string }
+type caller struct {
+	name     string
+	services gatekeeper.Globs // see [Token]
+}
 
 // actor names the caller and whom it acts for: "ci (alice)".
 func (c caller) actor(given string) string {
@@ -102,22 +71,10 @@ func (g gate) admit(r *http.Request, scope Scope) (caller, *Problem) {
 	switch {
 	case found == nil:
 		return caller{}, refusal(http.StatusUnauthorized, "ask the operator for a token of the daemon's configuration", "the token is not known")
-	case scope != ScopeRead && !slices.Contains(found.Scopes, scope):
+	case !found.may(scope):
 		return caller{}, refusal(http.StatusForbidden, "ask the operator for the scope", "the token "+found.Name+" does not have the scope "+string(scope))
 	}
-	return caller{name: found.Name}, nil
-}
-
-// find compares with every token, in a time that tells nothing of any of them.
-func (g gate) find(secret string) *Token {
-	hash := sha256.Sum256([]byte(secret))
-	var found *Token
-	for i := range g.tokens {
-		if subtle.ConstantTimeCompare(hash[:], g.tokens[i].hash[:]) == 1 {
-			found = &g.tokens[i]
-		}
-	}
-	return found
+	return caller{name: found.Name, services: found.Services}, nil
 }
 
 // local says why a request without a token is not from this machine's own programs. A page in a

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatekeeper-engine/gatekeeper"
 )
 
 const ciSecret, opsSecret = "ci-secret-ci-secret", "ops-secret-ops-secret"
@@ -97,4 +99,64 @@ func TestBadTokensAreRefused(t *testing.T) {
 	require.NotContains(t, err.Error(), "short")
 	_, err = New(Config{Engine: newScripted(), Tokens: append(tokens(t), tokens(t)...)})
 	require.ErrorContains(t, err, "used twice")
+}
+
+func TestTokensByTheirHash(t *testing.T) {
+	secret := NewSecret()
+	require.Len(t, secret, len("gatekeeper_")+52)
+	require.NotEqual(t, secret, NewSecret())
+	token, err := NewHashedToken("ci", HashSecret(secret), []Scope{ScopeOpen})
+	require.NoError(t, err)
+	f := serve(t, Config{Engine: newScripted(), Tokens: []Token{token}})
+	status, _ := f.with("Authorization", "Bearer "+secret).do("GET", "/api/v1/releases", "")
+	require.Equal(t, 200, status)
+	require.Equal(t, 401, f.with("Authorization", "Bearer "+HashSecret(secret)).problem("GET", "/api/v1/releases", "").Status, "the hash is no token")
+	for _, hash := range []string{"", secret, "sha256:", "sha256:00", "md5:" + HashSecret(secret)[7:], HashSecret(secret) + "00"} {
+		_, err := NewHashedToken("ci", hash, nil)
+		require.ErrorContains(t, err, "is not sha256:", hash)
+	}
+}
+
+// A token for some services does not read or change releases of others, nor what concerns all.
+func TestTokensForServices(t *testing.T) {
+	e := newScripted()
+	e.add(t, "mine", 0, gatekeeper.Opened{Service: "shop-eu", Version: "1"})
+	e.add(t, "theirs", 0, gatekeeper.Opened{Service: "pay", Version: "1"})
+	all := tokens(t)
+	for i := range all {
+		all[i].Services = gatekeeper.Globs{"shop-*"}
+	}
+	f := serve(t, Config{Engine: e, Tokens: all, Flags: shelf{}})
+	ci, ops := f.with("Authorization", "Bearer "+ciSecret), f.with("Authorization", "Bearer "+opsSecret)
+
+	_, body := ci.do("GET", "/api/v1/releases", "")
+	require.Contains(t, body, `"mine"`)
+	require.NotContains(t, body, "theirs")
+	for _, call := range []struct{ method, path, body string }{
+		{"GET", "", ""}, {"GET", "/facts", ""}, {"GET", "/events", ""},
+		{"POST", "/deployed", "{}"}, {"POST", "/close", "{}"}, {"POST", "/mark-irreversible", "{}"},
+	} {
+		require.Equal(t, 403, ci.problem(call.method, "/api/v1/releases/theirs"+call.path, call.body).Status, call)
+	}
+	for _, verb := range []string{"approve", "veto", "hold", "resume", "rollback"} {
+		require.Equal(t, 403, ops.problem("POST", "/api/v1/releases/theirs/"+verb, "{}").Status, verb)
+	}
+	require.Equal(t, 403, ops.problem("POST", "/api/v1/releases/theirs/extend", `{"by":"15m"}`).Status)
+	require.Equal(t, 403, ops.problem("PUT", "/api/v1/kill-switch", `{"on":true}`).Status)
+	require.Equal(t, 403, ops.problem("PUT", "/api/v1/flags/f", `{"enabled":true}`).Status)
+	require.Equal(t, 403, ops.problem("DELETE", "/api/v1/flags/f?version=1", "").Status)
+	require.Equal(t, 403, ci.problem("GET", "/api/v1/events", "").Status)
+	require.Empty(t, e.asked)
+	require.False(t, e.sw.On)
+	require.Equal(t, 404, ci.problem("GET", "/api/v1/releases/none", "").Status)
+
+	status, body := ops.do("POST", "/api/v1/releases/mine/approve", `{"actor":"bob"}`)
+	require.Equal(t, 200, status, body)
+	require.Equal(t, []string{"approve mine by ops (bob): "}, e.asked)
+	status, _ = ci.do("GET", "/api/v1/releases/mine/facts", "")
+	require.Equal(t, 200, status)
+	status, body = ci.do("POST", "/api/v1/releases", `{"id":"r","service":"shop-us","version":"1"}`)
+	require.Equal(t, 201, status, body)
+	require.Equal(t, "ci", e.opens[0].Token)
+	require.Equal(t, gatekeeper.Globs{"shop-*"}, e.opens[0].Services, "the engine refuses, for it knows the service")
 }

@@ -40,7 +40,7 @@ type openInput struct {
 
 // ReleaseList is a page of releases, newest first.
 type ReleaseList struct {
-	Releases []gatekeeper.Release `json:"releases" nullable:"false"`
+	Releases []gatekeeper.Release `json:"releases" nullable:"false" doc:"Of the services that the token is for: a page can hold fewer than asked for."`
 	Next     string               `json:"next,omitempty" doc:"Give it as after to get the next page; left out on the last one."`
 }
 
@@ -90,10 +90,16 @@ func (s *server) registerReleases(api huma.API) {
 	huma.Register(api, s.operation("list-releases", http.MethodGet, "/releases", "List releases, newest first", ScopeRead), s.list)
 	huma.Register(api, s.operation("get-release", http.MethodGet, "/releases/{id}", "Get a release", ScopeRead, http.StatusNotFound),
 		func(ctx context.Context, in *idInput) (*releaseOutput, error) {
+			if err := s.mine(ctx, in.ID); err != nil {
+				return nil, err
+			}
 			return answer(s.Engine.Release(ctx, in.ID))
 		})
 	huma.Register(api, s.operation("get-facts", http.MethodGet, "/releases/{id}/facts", "Get everything that happened to a release", ScopeRead, http.StatusNotFound),
 		func(ctx context.Context, in *idInput) (*output[FactList], error) {
+			if err := s.mine(ctx, in.ID); err != nil {
+				return nil, err
+			}
 			facts, err := s.Engine.Facts(ctx, in.ID)
 			if err != nil {
 				return nil, problemOf(err)
@@ -110,11 +116,12 @@ func (s *server) open(ctx context.Context, in *openInput) (*openOutput, error) {
 	if in.Key != "" && in.Key != b.ID {
 		return nil, newProblem(http.StatusUnprocessableEntity, "the header Idempotency-Key and the body's id differ: nothing was opened")
 	}
+	who := callerOf(ctx)
 	r, err := s.Engine.Open(ctx, engine.OpenRequest{
 		ID: b.ID, Service: b.Service, Environment: b.Environment, Version: b.Version, PreviousVersion: b.PreviousVersion,
 		Labels: b.Labels, Bundle: b.Bundle, HealthFile: b.HealthFile, Plan: b.Plan, Window: time.Duration(b.Window),
 		WatchOnly: b.WatchOnly, DryRun: b.DryRun, AfterDeploy: b.AfterDeploy, Deployed: b.Deployed,
-		Actor: callerOf(ctx).actor(b.Actor),
+		Actor: who.actor(b.Actor), Token: who.name, Services: who.services,
 	})
 	if err != nil {
 		return nil, problemOf(err)
@@ -127,10 +134,7 @@ func (s *server) list(ctx context.Context, in *listInput) (*output[ReleaseList],
 	if err != nil {
 		return nil, problemOf(err)
 	}
-	page := ReleaseList{Releases: found}
-	if page.Releases == nil {
-		page.Releases = []gatekeeper.Release{}
-	}
+	page := ReleaseList{Releases: visible(ctx, found)}
 	if len(found) == in.Limit {
 		page.Next = found[len(found)-1].ID
 	}

@@ -63,12 +63,18 @@ func (s *server) registerVerbs(api huma.API) {
 			if in.Body != nil {
 				by = *in.Body
 			}
+			if err := s.mine(ctx, in.ID); err != nil {
+				return nil, err
+			}
 			return answer(verb.ask(ctx, in.ID, by.by(ctx)))
 		})
 	}
 	huma.Register(api, s.operation("extend-release", http.MethodPost, "/releases/{id}/extend", "Extend a release's window", ScopeOperate,
 		http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable),
 		func(ctx context.Context, in *extendInput) (*releaseOutput, error) {
+			if err := s.mine(ctx, in.ID); err != nil {
+				return nil, err
+			}
 			return answer(e.Extend(ctx, in.ID, time.Duration(in.Body.By), in.Body.by(ctx)))
 		})
 }

@@ -39,6 +39,8 @@ type Config struct {
 	Connections    map[string]Connection `yaml:"connections"`     // by name; "flags", the built-in flag store, is there unless the name is taken
 	Plans          map[string]Plan       `yaml:"plans"`           // rollback plans by name
 	Alertmanagers  []Section             `yaml:"alertmanagers"`   // that are told of holds, failures and rollbacks
+	Notifications  Notifications         `yaml:"notifications"`   // who else is told, and of what
+	Webhooks       []Webhook             `yaml:"webhooks"`        // senders of signed requests
 	Tokens         []Token               `yaml:"tokens"`          // who may do what; none: only this machine, everything
 	Guards         Guards                `yaml:"guards"`
 	QueryTimeout   model.Duration        `yaml:"query_timeout"`  // deadline of one query; default 10s
@@ -58,9 +60,11 @@ type Backend struct {
 
 // Token is a client with what it may do.
 type Token struct {
-	Name      string   `yaml:"name"`
-	Scopes    []string `yaml:"scopes"`
-	TokenFile string   `yaml:"token_file"` // holds the secret
+	Name      string           `yaml:"name"`
+	Scopes    []string         `yaml:"scopes"`
+	Services  gatekeeper.Globs `yaml:"services"`   // only releases of these; empty: all, and what belongs to no service
+	TokenHash string           `yaml:"token_hash"` // of the secret, as `gatekeeper token new` prints it; or
+	TokenFile string           `yaml:"token_file"` // holds the secret
 
 	At Section `yaml:"-"`
 }
@@ -76,12 +80,12 @@ type Guards struct {
 
 // Freeze is a time in which no release may be opened.
 type Freeze struct {
-	Name          string         `yaml:"name"`
-	Schedule      string         `yaml:"schedule"` // cron; its beginning
-	Duration      model.Duration `yaml:"duration"`
-	TimeZone      string         `yaml:"time_zone"` // IANA name; default UTC
-	Services      []string       `yaml:"services"`  // globs; empty: every service
-	HoldRollbacks bool           `yaml:"hold_rollbacks"`
+	Name          string           `yaml:"name"`
+	Schedule      string           `yaml:"schedule"` // cron; its beginning
+	Duration      model.Duration   `yaml:"duration"`
+	TimeZone      string           `yaml:"time_zone"` // IANA name; default UTC
+	Services      gatekeeper.Globs `yaml:"services"`  // empty: every service
+	HoldRollbacks bool             `yaml:"hold_rollbacks"`
 
 	At Section `yaml:"-"`
 }
@@ -192,6 +196,7 @@ func (c *Config) check() {
 		}
 	}
 	c.checkTokens()
+	c.checkWebhooks()
 	c.checkDurations()
 	oneOf(c.Log.At, "level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf(c.Log.At, "format", c.Log.Format, "text", "json")
@@ -216,25 +221,6 @@ func loopback(host string) bool {
 	}
 	ip, err := netip.ParseAddr(host)
 	return err == nil && ip.IsLoopback()
-}
-
-func (c *Config) checkTokens() {
-	seen := map[string]bool{}
-	for _, t := range c.Tokens {
-		switch {
-		case t.Name == "":
-			t.At.Wrong("it is the actor in the journal", "a token has no name")
-		case seen[t.Name]:
-			t.At.Child("name").Wrong("", "the token name %q is used twice", t.Name)
-		}
-		seen[t.Name] = true
-		if t.TokenFile == "" {
-			t.At.Wrong("put the secret into a file that only the daemon can read, and name it", "token %q has no token_file", t.Name)
-		}
-		if len(t.Scopes) == 0 {
-			t.At.Wrong("", "token %q has no scopes, so it could do nothing", t.Name)
-		}
-	}
 }
 
 func (c *Config) checkDurations() {

@@ -162,7 +162,7 @@ tokens:
 		`17:10 level can't be "loud"`,
 		`20:3 "blast_radius" is not supported yet`,
 		`21:12 freezes must be a list, not a mapping`,
-		`token "ci" has no token_file`,
+		`token "ci" needs exactly one of token_hash and token_file`,
 		`there are several backends, so default_backend must name one of main, other`,
 		`15:7 `,
 	} {

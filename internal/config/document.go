@@ -32,12 +32,12 @@ type document struct {
 // later are keys that a later version brings, by the struct they belong to.
 var later = map[reflect.Type][]string{
 	reflect.TypeFor[Config](): {
-		"budgets", "policy", "policies", "services", "oidc", "notifications", "store", "replicas", "reload",
+		"budgets", "policy", "policies", "services", "oidc", "store", "replicas", "reload",
 		"tls", "web", "plugins", "tracing", "federation",
 	},
 	reflect.TypeFor[Guards]():  {"budgets", "budget", "blast_radius"},
 	reflect.TypeFor[Backend](): {"cloudwatch", "datadog", "elasticsearch", "graphite", "influxdb", "newrelic", "victoriametrics_cluster"},
-	reflect.TypeFor[Token]():   {"services", "environments", "expires"},
+	reflect.TypeFor[Token]():   {"environments", "expires"},
 }
 
 // customized is a type that reads itself from a node.
