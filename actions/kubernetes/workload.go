@@ -37,8 +37,15 @@ type object struct {
 // String names it for people: "deployment shop/checkout".
 func (o object) String() string { return o.kind.name + " " + o.Namespace + "/" + o.Name }
 
-// workload is what of such an object matters here.
+// workload is such an object.
 type workload struct {
+	fields
+	object   object
+	template template
+}
+
+// fields are those that matter here beside the pod template.
+type fields struct {
 	metav1.ObjectMeta `json:"metadata"`
 	Spec              struct {
 		Replicas            *int32               `json:"replicas"`
@@ -64,9 +71,6 @@ type workload struct {
 		UpdatedNumberScheduled int32 `json:"updatedNumberScheduled"`
 		NumberAvailable        int32 `json:"numberAvailable"`
 	} `json:"status"`
-
-	object   object
-	template template
 }
 
 type condition struct {
@@ -76,7 +80,7 @@ type condition struct {
 
 func workloadOf(o object, got *unstructured.Unstructured) (*workload, error) {
 	w := workload{object: o}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(got.Object, &w); err != nil {
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(got.Object, &w.fields); err != nil {
 		return nil, fmt.Errorf("%s can't be read: %w", o, err)
 	}
 	found, ok, err := unstructured.NestedMap(got.Object, "spec", "template")
