@@ -1,5 +1,6 @@
-// Package webhooks takes in alerts that others send: Alertmanager by its webhook, and Prometheus
-// itself, to which Gatekeeper looks like an Alertmanager. One file per sender.
+// Package webhooks takes in what others send. Alerts: from Alertmanager by its webhook, and from
+// Prometheus itself, to which Gatekeeper looks like an Alertmanager. And signed requests of CI
+// systems that can only post. One file per sender.
 //
 // What senders do with an answer decides what is answered. A 2xx is given only after the alerts
 // are durable. Alertmanager sends again after a 5xx or a broken connection and never after a 4xx
@@ -93,7 +94,7 @@ func (b *batch) complain(i int, err error) {
 // handler gives the handler of one sender.
 func (w *Webhooks) handler(sender string, decode func(body []byte) (batch, error)) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		body, p := read(rw, r)
+		body, p := read(rw, r, limit{bytes: maxBody, post: "alerts are sent by POST", large: "send smaller groups (Alertmanager: group_by or max_alerts)"})
 		if p == nil {
 			p = w.take(rw, r, sender, body, decode)
 		}
@@ -106,20 +107,26 @@ func (w *Webhooks) handler(sender string, decode func(body []byte) (batch, error
 	})
 }
 
+// limit is the largest body of a handler, and what it says of other requests.
+type limit struct {
+	bytes       int64
+	post, large string
+}
+
 // read gives the body, or why it is not taken.
-func read(rw http.ResponseWriter, r *http.Request) ([]byte, *problem) {
+func read(rw http.ResponseWriter, r *http.Request, take limit) ([]byte, *problem) {
 	if r.Method != http.MethodPost {
 		rw.Header().Set("Allow", http.MethodPost)
-		return nil, &problem{Status: http.StatusMethodNotAllowed, reason: "method", Detail: "alerts are sent by POST"}
+		return nil, &problem{Status: http.StatusMethodNotAllowed, reason: "method", Detail: take.post}
 	}
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return nil, &problem{Status: http.StatusUnsupportedMediaType, reason: "encoding", Detail: "a compressed body is not taken: send it as it is"}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, take.bytes))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, &problem{
 			Status: http.StatusRequestEntityTooLarge, reason: "size",
-			Detail: fmt.Sprintf("the body is larger than %d bytes, nothing of it was taken: send smaller groups (Alertmanager: group_by or max_alerts)", maxBody),
+			Detail: fmt.Sprintf("the body is larger than %d bytes, nothing of it was taken: %s", take.bytes, take.large),
 		}
 	}
 	if err != nil {

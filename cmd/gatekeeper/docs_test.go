@@ -14,8 +14,12 @@ import (
 
 	"github.com/gatekeeper-engine/gatekeeper/actions/builtin"
 	"github.com/gatekeeper-engine/gatekeeper/internal/config"
+	"github.com/gatekeeper-engine/gatekeeper/internal/notify"
+	"github.com/gatekeeper-engine/gatekeeper/internal/pagerduty"
 	prometheusapi "github.com/gatekeeper-engine/gatekeeper/internal/prometheus"
+	"github.com/gatekeeper-engine/gatekeeper/internal/slack"
 	"github.com/gatekeeper-engine/gatekeeper/internal/tsdb"
+	"github.com/gatekeeper-engine/gatekeeper/internal/webhook"
 )
 
 // The guides are written by hand; these tests find what the code has and they have not.
@@ -42,6 +46,7 @@ func TestGuideHasEveryKeyOfAHealthFile(t *testing.T) {
 
 func TestGuideHasEveryKeyOfTheConfiguration(t *testing.T) {
 	guide := page(t, "docs/guides/configuration.md")
+	channels := guide + page(t, "docs/guides/notifications.md")
 	var look func(reflect.Type)
 	look = func(typ reflect.Type) {
 		for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice || typ.Kind() == reflect.Map {
@@ -63,6 +68,13 @@ func TestGuideHasEveryKeyOfTheConfiguration(t *testing.T) {
 	look(reflect.TypeFor[config.Config]())
 	look(reflect.TypeFor[prometheusapi.Config]())
 	look(reflect.TypeFor[tsdb.Config]())
+	guide = channels
+	look(reflect.TypeFor[slack.Config]())
+	look(reflect.TypeFor[pagerduty.Config]())
+	look(reflect.TypeFor[webhook.Config]())
+	for _, event := range notify.Events() {
+		require.Contains(t, page(t, "docs/guides/notifications.md"), "`"+string(event)+"`")
+	}
 }
 
 func TestGuideHasEveryAction(t *testing.T) {

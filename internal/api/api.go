@@ -33,6 +33,7 @@ type Config struct {
 
 	Alerts   http.Handler            // /api/v2/alerts, scope alerts; may be nil
 	Webhooks map[string]http.Handler // by the name under /webhooks/, scope alerts
+	Signed   map[string]http.Handler // the same, but their requests carry signatures and no token
 	OFREP    http.Handler            // /ofrep/, scope read; may be nil
 	Metrics  http.Handler            // /metrics, scope read; may be nil
 
@@ -141,6 +142,9 @@ func (s *server) mount(mux *http.ServeMux, spec *huma.OpenAPI) error {
 	}
 	for name, h := range s.Webhooks {
 		mux.Handle("/webhooks/"+name, s.gate.guard(ScopeAlerts, arriving(s.bodyTimeout, h)))
+	}
+	for name, h := range s.Signed {
+		mux.Handle("/webhooks/"+name, arriving(s.bodyTimeout, h))
 	}
 	if s.OFREP != nil {
 		mux.Handle("/ofrep/", s.gate.guardOrLocal(ScopeRead, arriving(s.bodyTimeout, s.OFREP)))

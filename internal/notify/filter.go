@@ -2,7 +2,6 @@ package notify
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 
@@ -11,18 +10,16 @@ import (
 
 // Filter says what a channel is told of.
 type Filter struct {
-	// Services are globs (path.Match), such as shop-*. Empty: every service.
-	Services []string `yaml:"services,omitempty" json:"services,omitempty"`
+	// Services are globs, such as shop-*. Empty: every service.
+	Services gatekeeper.Globs `yaml:"services,omitempty" json:"services,omitempty"`
 	// Events are the kinds of news. Empty: the usual ones of the channel.
 	Events []Event `yaml:"events,omitempty" json:"events,omitempty"`
 }
 
 // Validate says what is wrong with the filter; allowed are the events that the channel can tell.
 func (f Filter) Validate(allowed []Event) error {
-	for _, glob := range f.Services {
-		if _, err := path.Match(glob, ""); err != nil || glob == "" {
-			return gatekeeper.Errorf(gatekeeper.CodeInvalid, "write it like shop-*", "services: %q is no glob", glob)
-		}
+	if err := f.Services.Err(); err != nil {
+		return gatekeeper.Errorf(gatekeeper.CodeInvalid, gatekeeper.HintOf(err), "services: %w", err)
 	}
 	for _, e := range f.Events {
 		if !slices.Contains(allowed, e) {
@@ -43,8 +40,5 @@ func (f Filter) Wants(r gatekeeper.Release, n News) bool {
 
 // Serves says whether the channel is told of that service at all.
 func (f Filter) Serves(service string) bool {
-	return len(f.Services) == 0 || slices.ContainsFunc(f.Services, func(glob string) bool {
-		ok, err := path.Match(glob, service)
-		return err == nil && ok
-	})
+	return len(f.Services) == 0 || f.Services.Match(service)
 }

@@ -132,7 +132,7 @@ func ended(r gatekeeper.Release) News {
 		n.Event, n.Severity, n.Until = RolledBack, Warning, n.Since.Add(tellFor)
 		n.Todo = "The old version serves. Why the new one went bad: " + show
 		if r.Decision != nil {
-			n.Summary = says(cmp.Or(r.Decision.Says, r.Why), r.Decision.Breaches)
+			n.Summary = cmp.Or(says(r.Decision.Says, r.Decision.Breaches), r.Why)
 		}
 	case gatekeeper.OutcomeRollbackFailed:
 		n.Event, n.Severity, n.Until = RollbackFailed, Critical, n.Since.Add(pageFor)
