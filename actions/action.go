@@ -52,6 +52,12 @@ type Blind interface {
 	Unobservable() bool
 }
 
+// Named is an [Action] that says what of its connection's system its settings name, such as a
+// backend or a program, for the operator's policy. Its doc comment says what the names look like.
+type Named interface {
+	Names() []string
+}
+
 // Subject is the release a rung belongs to, for actions that tell the other side about it.
 type Subject struct {
 	Release         string            `json:"release"`

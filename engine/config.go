@@ -23,6 +23,8 @@ type Config struct {
 	HealthFiles    func(name string) (rules.Bundle, error)
 	Tell           func(r gatekeeper.Release, f gatekeeper.Fact) // people are told; must not block; may be nil
 
+	Policy Policy // who may open what, and with which rungs; nil: everybody everything
+
 	KillSwitchFile string        // while it exists every rollback is held; "" keeps the switch in memory only
 	DryRun         bool          // for every release
 	DryRunServices []string      // for these services
@@ -38,6 +40,17 @@ type Config struct {
 	Phase      func(service, environment, group string, interval time.Duration) time.Duration
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
+}
+
+// Policy is what the operator allows. What it refuses is an error with [gatekeeper.CodeRefused].
+// Its methods may be called concurrently.
+type Policy interface {
+	// MayOpen says whether the client of that name ("": it needed none) may open releases of a service.
+	MayOpen(client, service string) error
+
+	// MayUse says whether releases of a service may have the rung. Names are what its action says
+	// of its settings, see [actions.Named]; there are none when it says nothing.
+	MayUse(service string, rung gatekeeper.Rung, names []string) error
 }
 
 // Freeze is a time in which no release may be opened: Schedule starts it, Duration ends it.

@@ -172,7 +172,11 @@ func (e *Engine) attachOrBegin(ctx context.Context, req OpenRequest, hash string
 	if f, until, ok := e.frozen(req.Service, now, false); ok {
 		return nil, gatekeeper.Errorf(gatekeeper.CodeRefused, "wait, or ask the operator to lift it", "freeze %q: no release of %s may be opened until %s", f.Name, req.Service, until.UTC().Format(time.RFC3339))
 	}
-	opened, err := e.opened(req, file, old)
+	id := req.ID
+	if id == "" {
+		id = rand.Text()
+	}
+	opened, err := e.opened(req, id, file, old)
 	if err != nil {
 		return nil, err
 	}
@@ -180,10 +184,6 @@ func (e *Engine) attachOrBegin(ctx context.Context, req OpenRequest, hash string
 		return nil, unavailable(err)
 	}
 	opened.Request = hash
-	id := req.ID
-	if id == "" {
-		id = rand.Text()
-	}
 	return e.begin(ctx, id, req.Actor, file, opened, old)
 }
 
@@ -239,7 +239,7 @@ func (req OpenRequest) hash() string {
 }
 
 // opened pins everything the release is made of, and proves that it can be bound and its plan opened.
-func (e *Engine) opened(req OpenRequest, file *rules.File, old *run) (gatekeeper.Opened, error) {
+func (e *Engine) opened(req OpenRequest, id string, file *rules.File, old *run) (gatekeeper.Opened, error) {
 	o := gatekeeper.Opened{
 		Service: req.Service, Environment: req.Environment, Version: req.Version, PreviousVersion: req.PreviousVersion,
 		Labels: maps.Clone(req.Labels), Purpose: gatekeeper.PurposeDeploy,
@@ -271,11 +271,18 @@ func (e *Engine) opened(req OpenRequest, file *rules.File, old *run) (gatekeeper
 		return o, invalid("add a rollback section, name a plan of the operator's (--plan), or ask only to watch (--watch-only)", "the release has no rollback plan: nothing could be rolled back")
 	}
 	for i, spec := range plan {
+		if spec.ReturnTo == rules.Previous && !req.AfterDeploy {
+			return o, invalid("leave return_to out: what is live at open is returned to; or open after the deploy and say so (--after-deploy)",
+				"rung %d of the rollback plan (%s) returns to the revision before the live one, but the new version is not there yet", i+1, spec.Action)
+		}
 		rung := gatekeeper.Rung{
 			Action: spec.Action, Connection: spec.Connection, Settings: spec.With, ReturnTo: spec.ReturnTo,
 			RecoverWithin: gatekeeper.Duration(spec.RecoverWithin), ChangedByOther: spec.ChangedByOther,
 		}
-		_, safety, err := e.openRung(gatekeeper.Release{Opened: o}, rung)
+		action, safety, err := e.openRung(gatekeeper.Release{ID: id, Opened: o}, rung)
+		if err == nil {
+			err = e.mayUse(o.Service, rung, action)
+		}
 		if err != nil {
 			return o, &gatekeeper.Error{Code: gatekeeper.CodeOf(err), Message: fmt.Sprintf("rung %d of the rollback plan (%s): %s", i+1, spec.Action, err), Hint: gatekeeper.HintOf(err), Err: err}
 		}

@@ -1,6 +1,9 @@
 package engine
 
-import "github.com/gatekeeper-engine/gatekeeper"
+import (
+	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/actions"
+)
 
 // mayOpen refuses a client that may not open releases of the service.
 func (e *Engine) mayOpen(req OpenRequest) error {
@@ -8,5 +11,20 @@ func (e *Engine) mayOpen(req OpenRequest) error {
 		return gatekeeper.Errorf(gatekeeper.CodeRefused, "ask the operator for a token for that service",
 			"the token %s is not for service %s, so the release is not open", req.Token, req.Service)
 	}
-	return nil
+	if e.cfg.Policy == nil {
+		return nil
+	}
+	return e.cfg.Policy.MayOpen(req.Token, req.Service)
+}
+
+// mayUse refuses a rung that the operator does not allow to releases of the service.
+func (e *Engine) mayUse(service string, rung gatekeeper.Rung, action actions.Action) error {
+	if e.cfg.Policy == nil {
+		return nil
+	}
+	var names []string
+	if named, ok := action.(actions.Named); ok {
+		names = named.Names()
+	}
+	return e.cfg.Policy.MayUse(service, rung, names)
 }

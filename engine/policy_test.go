@@ -1,6 +1,8 @@
 package engine_test
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,5 +31,50 @@ func TestOpenOfOtherServicesIsRefused(t *testing.T) {
 		require.Equal(t, gatekeeper.CodeRefused, gatekeeper.CodeOf(err), "nor attaches to what is open")
 		_, err = w.e.Open(t.Context(), request(func(r *engine.OpenRequest) { r.ID = "r1" }))
 		require.NoError(t, err, "the same request of somebody else")
+	})
+}
+
+// noted is a policy that notes what it is asked, and refuses what it is told to.
+type noted struct {
+	open, use error
+	asked     []string
+}
+
+func (p *noted) MayOpen(client, service string) error {
+	p.asked = append(p.asked, client+" opens "+service)
+	return p.open
+}
+
+func (p *noted) MayUse(service string, rung gatekeeper.Rung, names []string) error {
+	p.asked = append(p.asked, fmt.Sprint(service, " uses ", rung.Action, names))
+	return p.use
+}
+
+// What the policy refuses is refused before anything is prepared, recorded or superseded.
+func TestOpenAsksThePolicy(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		p := &noted{}
+		w.with(func(c *engine.Config) { c.Policy = p })
+		first, err := w.e.Open(t.Context(), request(func(r *engine.OpenRequest) { r.Token = "ci" }))
+		require.NoError(t, err)
+		require.Equal(t, []string{"ci opens checkout", "checkout uses switch/set[]"}, p.asked)
+
+		next := request(func(r *engine.OpenRequest) { r.Version = "v3" })
+		for _, refuse := range []struct{ open, use error }{{open: errors.New("no")}, {use: gatekeeper.Errorf(gatekeeper.CodeRefused, "", "no")}} {
+			p.open, p.use = refuse.open, refuse.use
+			_, err = w.e.Open(t.Context(), next)
+			require.ErrorContains(t, err, "no")
+		}
+		require.Equal(t, gatekeeper.CodeRefused, gatekeeper.CodeOf(err))
+		require.ErrorContains(t, err, "rung 1 of the rollback plan (switch/set)")
+		p.open = errors.New("no")
+		_, err = w.e.Open(t.Context(), request())
+		require.ErrorContains(t, err, "no", "nor attaches to what is open")
+		ids, err := w.journal.List(t.Context(), gatekeeper.Listing{Limit: 10})
+		require.NoError(t, err)
+		require.Equal(t, []string{first.ID}, ids)
+		still, err := w.e.Release(t.Context(), first.ID)
+		require.NoError(t, err)
+		require.Equal(t, gatekeeper.Waiting, still.State)
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -24,6 +25,17 @@ type program struct {
 	settings   settings
 	connection connection
 	subject    actions.Subject
+}
+
+// Names gives the programs' paths.
+func (p *program) Names() []string {
+	var all []string
+	for _, argv := range [][]string{p.settings.Run, p.settings.Prepare, p.settings.Observe} {
+		if len(argv) > 0 && !slices.Contains(all, filepath.Clean(argv[0])) {
+			all = append(all, filepath.Clean(argv[0]))
+		}
+	}
+	return all
 }
 
 // Safety gives the retry safety that the health file declares.

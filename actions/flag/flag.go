@@ -88,6 +88,9 @@ type goal struct {
 	Allow      *[]string `json:"allow,omitempty"`
 }
 
+// Names gives the flag's key.
+func (a *action) Names() []string { return []string{a.with.Flag} }
+
 // Prepare pins the target.
 func (a *action) Prepare(ctx context.Context) (gatekeeper.Target, error) {
 	s, err := a.store.Read(ctx, a.with.Flag)

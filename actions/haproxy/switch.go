@@ -24,6 +24,9 @@ type switcher struct {
 	api      runtime
 }
 
+// Names gives the backend.
+func (s *switcher) Names() []string { return []string{s.settings.Backend} }
+
 // Prepare pins the weights and states, and proves that the runtime API would obey.
 func (s *switcher) Prepare(ctx context.Context) (gatekeeper.Target, error) {
 	level, err := s.api.ask(ctx, "show cli level")

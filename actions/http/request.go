@@ -49,6 +49,23 @@ func (r *request) Safety() gatekeeper.RetrySafety {
 	return gatekeeper.NoRetry
 }
 
+// Names gives the paths that are asked, with the values of their placeholders; ${key}, which isn't
+// known yet, is the word key.
+func (r *request) Names() []string {
+	v := r.values.with("key")
+	paths := []string{r.settings.Path, r.settings.Preflight}
+	if r.settings.Observe != nil {
+		paths = append(paths, r.settings.Observe.Path)
+	}
+	var all []string
+	for _, path := range paths {
+		if u, err := v.below(r.base, path); err == nil && !slices.Contains(all, u.Path) { // open has told what is wrong
+			all = append(all, u.Path)
+		}
+	}
+	return all
+}
+
 // Unobservable says whether the settings give nothing to observe.
 func (r *request) Unobservable() bool { return r.settings.Observe == nil }
 

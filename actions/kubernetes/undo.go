@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -28,6 +29,9 @@ type undo struct {
 	cluster  cluster
 	previous bool // return to the revision before the live one
 }
+
+// Names gives the object, such as "deployment shop/checkout".
+func (u *undo) Names() []string { return []string{u.object.String()} }
 
 // Prepare pins the pod template, and proves that the credentials may change it.
 func (u *undo) Prepare(ctx context.Context) (gatekeeper.Target, error) {
@@ -74,7 +78,7 @@ func (u *undo) pin(ctx context.Context, api dynamic.Interface, w *workload) (tar
 	t.From, t.FromName, t.Cause = string(r.uid), r.name, r.cause
 	t.Template = json.RawMessage(r.template)
 	// What was kept may be in the form of an older server; the answer is what it becomes today.
-	would, err := patch(ctx, api, u.object, t.change(w, nil), true)
+	would, err := patch(ctx, api, u.object, t.change(w), true)
 	if err != nil {
 		return t, failed("try to change", u.object, err)
 	}
@@ -104,7 +108,7 @@ func (u *undo) Apply(ctx context.Context, pinned gatekeeper.Target, key gatekeep
 			return gatekeeper.Receipt{}, noEffect(gatekeeper.Errorf(gatekeeper.CodeConflict, "change that, or take the release back by hand",
 				"%s can't be taken back: %s", u.object, why))
 		}
-		changed, err := patch(ctx, api, u.object, t.change(w, &key), false)
+		changed, err := patch(ctx, api, u.object, t.changeOnce(w, key), false)
 		switch {
 		case err == nil:
 			return u.receipt(w, changed), nil
@@ -127,9 +131,9 @@ func (u *undo) receipt(was, is *workload) gatekeeper.Receipt {
 	}
 }
 
-// change gives the patch that leads from w to the target, valid only while w is unchanged. As with
-// kubectl the note why the version was rolled out goes back with the template.
-func (t target) change(w *workload, key *gatekeeper.Key) []operation {
+// change gives the patch that leads from w to the target. As with kubectl the note why the version
+// was rolled out goes back with the template.
+func (t target) change(w *workload) []operation {
 	notes := maps.Clone(w.Annotations)
 	if notes == nil {
 		notes = map[string]string{}
@@ -138,14 +142,17 @@ func (t target) change(w *workload, key *gatekeeper.Key) []operation {
 	if t.Cause != "" {
 		notes[causeAnnotation] = t.Cause
 	}
-	if key != nil {
-		notes[keyAnnotation] = string(*key)
-	}
 	return []operation{
-		{Op: "replace", Path: "/metadata/resourceVersion", Value: w.ResourceVersion},
 		{Op: "add", Path: "/metadata/annotations", Value: notes},
 		{Op: "replace", Path: "/spec/template", Value: t.Template},
 	}
+}
+
+// changeOnce gives the same, signed with the key and valid only while w is unchanged.
+func (t target) changeOnce(w *workload, key gatekeeper.Key) []operation {
+	return append(t.change(w),
+		operation{Op: "add", Path: "/metadata/annotations/" + strings.ReplaceAll(keyAnnotation, "/", "~1"), Value: key},
+		operation{Op: "replace", Path: "/metadata/resourceVersion", Value: w.ResourceVersion})
 }
 
 // Observe compares the live pod template with the target, and says how far its rollout is.

@@ -239,6 +239,7 @@ func (d *daemon) assemble(s settings, reg *prometheus.Registry, journal gatekeep
 		return err
 	}
 	d.engine, err = engine.New(engine.Config{
+		Policy:  policy(s.Policy),
 		Journal: journal, Backends: backends, DefaultBackend: s.DefaultBackend,
 		Actions: d.registry, Connections: s.connections, Plans: plans(s.Plans), HealthFiles: healthFiles(s.HealthFiles),
 		Tell:           d.people.Tell,
@@ -322,6 +323,14 @@ func (d *daemon) close() error {
 		errs = append(errs, c())
 	}
 	return errors.Join(errs...)
+}
+
+// policy gives the engine no policy where the operator wrote none.
+func policy(p *config.Policy) engine.Policy {
+	if p == nil {
+		return nil
+	}
+	return p
 }
 
 func plans(all map[string]config.Plan) map[string][]rules.RungSpec {

@@ -42,6 +42,7 @@ type Config struct {
 	Notifications  Notifications         `yaml:"notifications"`   // who else is told, and of what
 	Webhooks       []Webhook             `yaml:"webhooks"`        // senders of signed requests
 	Tokens         []Token               `yaml:"tokens"`          // who may do what; none: only this machine, everything
+	Policy         *Policy               `yaml:"policy"`          // who may open what, and with which rungs; none: everybody everything
 	Guards         Guards                `yaml:"guards"`
 	QueryTimeout   model.Duration        `yaml:"query_timeout"`  // deadline of one query; default 10s
 	ActionTimeout  model.Duration        `yaml:"action_timeout"` // deadline of one Prepare, Apply or Observe; default 30s
@@ -196,6 +197,7 @@ func (c *Config) check() {
 		}
 	}
 	c.checkTokens()
+	c.checkPolicy()
 	c.checkWebhooks()
 	c.checkDurations()
 	oneOf(c.Log.At, "level", c.Log.Level, "debug", "info", "warn", "error")
