@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -32,6 +33,7 @@ type PagerDuty struct {
 type told struct {
 	event   notify.Event
 	summary string
+	closed  bool // the release is; remembered so that its end is told once
 }
 
 // New gives a channel, or an error that says which setting can't work. It asks nobody, but reads
@@ -76,18 +78,17 @@ func (p *PagerDuty) Tell(r gatekeeper.Release, f gatekeeper.Fact) {
 	last, open := p.open[r.ID]
 	n, stands := p.urgent(r, f)
 	switch {
-	case stands && (!open || last != told{n.Event, n.Summary}):
-		p.Push(trigger(r, n, notify.Link(p.channel.ExternalURL, r), time.Now()))
-		p.open[r.ID] = told{n.Event, n.Summary}
-		p.bound(r.ID)
+	case stands && open && last.event == n.Event && last.summary == n.Summary && last.closed == r.Closed():
 	case stands:
+		p.Push(trigger(r, n, notify.Link(p.channel.ExternalURL, r), time.Now()))
+		p.open[r.ID] = told{n.Event, n.Summary, r.Closed()}
+		p.bound(r.ID)
 	case open && last.event == notify.RecoveryUnknown && outlives(r):
+		last.closed = r.Closed()
+		p.open[r.ID] = last
 	case open || p.mayBeOpen(r, f):
 		p.Push(resolve(r))
 		delete(p.open, r.ID)
-	}
-	if r.Closed() {
-		delete(p.open, r.ID) // nothing is told of it any more
 	}
 }
 
@@ -121,8 +122,13 @@ func (p *PagerDuty) mayBeOpen(r gatekeeper.Release, f gatekeeper.Fact) bool {
 	return false
 }
 
-// bound forgets an alert where there are too many: its release's next fact sends it again.
+// bound forgets alerts where there are too many, of closed releases first. An open release's next
+// fact sends its alert again.
 func (p *PagerDuty) bound(keep string) {
+	if len(p.open) <= maxOpen {
+		return
+	}
+	maps.DeleteFunc(p.open, func(id string, t told) bool { return t.closed && id != keep })
 	for id := range p.open {
 		if len(p.open) <= maxOpen {
 			return
