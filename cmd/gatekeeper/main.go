@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddCommand(
-		serveCommand(), demoCommand(), checkCommand(), actionsCommand(), releaseCommand(), killSwitchCommand(), flagCommand(), tokenCommand(), versionCommand(),
+		serveCommand(), demoCommand(), checkCommand(), actionsCommand(), releaseCommand(), killSwitchCommand(), flagCommand(), tokenCommand(), storeCommand(), versionCommand(),
 	)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetArgs(args)

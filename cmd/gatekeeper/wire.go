@@ -41,6 +41,7 @@ type settings struct {
 	*config.Config
 	prometheus  map[string]prometheusapi.Config
 	tsdb        map[string]tsdb.Config
+	external    *etcd.ExternalConfig // nil: the store is embedded
 	channels    channels
 	tokens      []api.Token
 	connections map[string]actions.Connection
@@ -64,6 +65,10 @@ func decode(cfg *config.Config, registry *actions.Registry) (settings, error) {
 			b.TSDB.Decode(&c)
 			s.tsdb[name] = c
 		}
+	}
+	if cfg.Store != nil {
+		s.external = &etcd.ExternalConfig{}
+		cfg.Store.Decode(s.external)
 	}
 	for _, section := range cfg.Alertmanagers {
 		var c httpclient.Config
@@ -103,7 +108,7 @@ func (s settings) checkRung(rung rules.RungSpec, registry *actions.Registry) err
 type daemon struct {
 	log      *slog.Logger
 	registry *actions.Registry
-	store    *etcd.Server
+	store    store
 	flags    *flags.Store
 	engine   *engine.Engine
 	people   people
@@ -186,7 +191,7 @@ func (d *daemon) open(ctx context.Context, s settings) error {
 	starting, stop := context.WithTimeout(ctx, startTimeout)
 	defer stop()
 	var err error
-	if d.store, err = etcd.Start(starting, etcd.Options{Dir: filepath.Join(s.DataDir, "store"), Log: embedded(d.log)}); err != nil {
+	if d.store, err = openStore(starting, s, d.log); err != nil {
 		return err
 	}
 	d.closers = append(d.closers, d.store.Close)
@@ -264,7 +269,7 @@ func (d *daemon) assemble(s settings, reg *prometheus.Registry, journal gatekeep
 	d.handler, err = api.New(api.Config{
 		Engine: ready{d.engine, d.store}, Actions: describe(d.registry), Version: version(), Tokens: s.tokens,
 		Alerts: hooks.Prometheus(), Webhooks: map[string]http.Handler{"alertmanager": hooks.Alertmanager()}, Signed: signed,
-		Flags: flagStore{d.flags}, OFREP: flags.Handler(d.flags),
+		Store: d.store, Flags: flagStore{d.flags}, OFREP: flags.Handler(d.flags),
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg}),
 		Streams: streams, Log: d.log,
 	})
@@ -280,7 +285,7 @@ func (d *daemon) deliver(ctx context.Context, sender string, alerts []gatekeeper
 // ready is an engine that is ready only while its store takes writes.
 type ready struct {
 	*engine.Engine
-	store *etcd.Server
+	store store
 }
 
 // Ready says whether releases are run and can be recorded: nil, or why not.

@@ -27,6 +27,7 @@ const (
 type Config struct {
 	Engine  Engine
 	Flags   Flags    // nil: there is no flag store
+	Store   Store    // nil: no snapshots of it
 	Actions []Action // what GET /actions lists
 	Version string   // of the program
 	Tokens  []Token  // none: only loopback clients are served
@@ -120,6 +121,7 @@ func (s *server) register(mux *http.ServeMux) *huma.OpenAPI {
 	s.registerEvents(api)
 	s.registerAdmin(api)
 	s.registerFlags(api)
+	s.registerStore(api)
 	return api.OpenAPI()
 }
 

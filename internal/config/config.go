@@ -33,6 +33,7 @@ type Config struct {
 	Listen         string                `yaml:"listen"`          // host:port; default 127.0.0.1:9095
 	ExternalURL    string                `yaml:"external_url"`    // how people reach the daemon; default http:// and Listen
 	DataDir        string                `yaml:"data_dir"`        // of the journal and the embedded metrics; see [DefaultDataDir]
+	Store          *Section              `yaml:"store"`           // an etcd that runs elsewhere; default: one embedded, in DataDir
 	HealthFiles    string                `yaml:"health_files"`    // folder of health files that releases may name; "": none
 	Backends       map[string]Backend    `yaml:"backends"`        // metric backends by name; default one embedded, "local"
 	DefaultBackend string                `yaml:"default_backend"` // of health files that name none; default the only one

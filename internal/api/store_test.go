@@ -1,0 +1,70 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+)
+
+// stored is a store whose snapshots end with an error, or can't begin.
+type stored struct {
+	text   string
+	breaks error
+	err    error
+	closed bool
+}
+
+func (s *stored) Snapshot(context.Context) (io.ReadCloser, error) {
+	if s.err != nil {
+		return nil, s.err
+	}
+	return s, nil
+}
+
+func (s *stored) Read(p []byte) (int, error) {
+	n := copy(p, s.text)
+	s.text = s.text[n:]
+	if s.text == "" && n == 0 {
+		return 0, s.breaks
+	}
+	return n, nil
+}
+
+func (s *stored) Close() error {
+	s.closed = true
+	return nil
+}
+
+func TestSnapshotOfTheStore(t *testing.T) {
+	long := strings.Repeat("0123456789", 100_000)
+	store := &stored{text: long, breaks: io.EOF}
+	f := serve(t, Config{Engine: newScripted(), Store: store})
+	status, body := f.do("GET", "/api/v1/store/snapshot", "")
+	require.Equal(t, 200, status)
+	require.Equal(t, long, body)
+	require.True(t, store.closed)
+
+	*store = stored{err: gatekeeper.Errorf(gatekeeper.CodeRefused, "use etcdctl", "it is another's")}
+	p := f.problem("GET", "/api/v1/store/snapshot", "")
+	require.Equal(t, "use etcdctl", p.Hint)
+	require.Equal(t, 403, p.Status)
+}
+
+// Half a snapshot must not look like a whole one.
+func TestSnapshotThatBreaksOff(t *testing.T) {
+	store := &stored{text: "half of it", breaks: errors.New("the disk failed")}
+	f := serve(t, Config{Engine: newScripted(), Store: store})
+	res, err := http.Get(f.url + "/api/v1/store/snapshot")
+	if err == nil {
+		defer res.Body.Close()
+		_, err = io.ReadAll(res.Body)
+	}
+	require.Error(t, err)
+}
