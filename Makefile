@@ -9,10 +9,10 @@ VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo u
 export PATH := $(PATH):/usr/sbin:/usr/local/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint vet bench fuzz servers tools ci clean
+.PHONY: help build demo test test-kubernetes lint vet bench fuzz servers tools ci clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/gatekeeper
 	go build -trimpath -ldflags '-X main.release=$(VERSION)' -o bin/gatekeeper ./cmd/gatekeeper
@@ -22,6 +22,9 @@ demo: build ## show a good and a bad release on this machine; DEMO_FLAGS=--exit 
 
 test: servers ## run all tests, those with real servers included; TEST_FLAGS for go test
 	go test -timeout 30m $(TEST_FLAGS) ./...
+
+test-kubernetes: ## run the tests on a real Kubernetes control plane, built once into the cache directory (6 to 20 minutes)
+	assets=$$(.ci/kubernetes-tools) && KUBEBUILDER_ASSETS=$$assets go test -count=1 -timeout 20m $(TEST_FLAGS) -run 'Cluster|ControlPlane' ./internal/kubetest ./actions/kubernetes
 
 lint: tools ## check style and import arrows
 	"$$(.ci/golangci-lint)" run

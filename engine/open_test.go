@@ -48,6 +48,7 @@ func TestOpenRefusals(t *testing.T) {
 		"rung 1 of the rollback plan":  func(r *engine.OpenRequest) { r.Bundle = bundle(ruleR + replace(flagPlan, "switch/set", "switch/get")) },
 		"there is no connection":       func(r *engine.OpenRequest) { r.Bundle = bundle(ruleR + flagPlan + "    connection: moon\n") },
 		"name a":                       func(r *engine.OpenRequest) { r.Bundle = bundle(ruleR + replace(flagPlan, "name: one", "nama: one")) },
+		"the new version is not there": func(r *engine.OpenRequest) { r.Bundle = bundle(ruleR + flagPlan + "    return_to: previous\n") },
 		"control character":            func(r *engine.OpenRequest) { r.Version = "v2\nrm" },
 		"at most 200":                  func(r *engine.OpenRequest) { r.Version = strings.Repeat("v", 201) },
 		"can't be used":                func(r *engine.OpenRequest) { r.ID = "../etc" },

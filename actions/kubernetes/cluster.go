@@ -73,8 +73,8 @@ func read(ctx context.Context, api dynamic.Interface, o object) (*workload, erro
 	return workloadOf(o, got)
 }
 
-// patch changes an object, unless it was changed since it had the resourceVersion in the patch.
-// With try nothing is changed; the server answers what it would be.
+// patch changes an object, unless the operations hold a resourceVersion that it no longer has. With
+// try nothing is changed; the server answers what it would be.
 func patch(ctx context.Context, api dynamic.Interface, o object, operations []operation, try bool) (*workload, error) {
 	body, err := json.Marshal(operations)
 	if err != nil {

@@ -126,8 +126,7 @@ func (f *fake) control(k kind, o content) {
 		if !strings.Contains(p, "/"+k.history.Resource+"/") {
 			continue
 		}
-		u := content(clone(kept))
-		r, err := revisionOf(unstructuredOf(u))
+		r, err := revisionOf(unstructuredOf(clone(kept)))
 		require.NoError(f.t, err)
 		newest = max(newest, r.number)
 		if r.template.equal(live) {
@@ -255,7 +254,11 @@ func (f *fake) one(w http.ResponseWriter, r *http.Request, resource string) {
 	changed := clone(o)
 	for _, op := range operations {
 		keys := strings.Split(op.Path, "/")[1:]
-		changed[keys[0]].(content)[keys[1]] = op.Value
+		in := changed
+		for _, key := range keys[:len(keys)-1] {
+			in = in[key].(content)
+		}
+		in[strings.ReplaceAll(keys[len(keys)-1], "~1", "/")] = op.Value
 	}
 	if changed["metadata"].(content)["resourceVersion"] != o["metadata"].(content)["resourceVersion"] {
 		fail(w, http.StatusConflict, "Conflict")

@@ -128,8 +128,10 @@ func TestPrepareRefuses(t *testing.T) {
 		says    string
 		code    gatekeeper.Code
 	}{
-		"no permission": {deployment, func(f *fake, _ kind) { f.denied["patch deployments"], f.denied["list replicasets"] = true, true },
-			"may not patch deployments and list replicasets in namespace shop", gatekeeper.CodeRefused},
+		"no permission": {
+			deployment, func(f *fake, _ kind) { f.denied["patch deployments"], f.denied["list replicasets"] = true, true },
+			"may not patch deployments and list replicasets in namespace shop", gatekeeper.CodeRefused,
+		},
 		"no object":  {daemonSet, func(f *fake, k kind) { delete(f.objects, path(k, "checkout")) }, "there is no daemonset shop/checkout", gatekeeper.CodeNotFound},
 		"paused":     {deployment, spec("paused", true), "it is paused: resume it", gatekeeper.CodeConflict},
 		"on delete":  {statefulSet, spec("updateStrategy", content{"type": "OnDelete"}), "OnDelete", gatekeeper.CodeConflict},
@@ -323,7 +325,8 @@ func TestProgress(t *testing.T) {
 		"old ones":        {deployment, `{"spec":{"replicas":5},"status":{"updatedReplicas":5,"replicas":6}}`, false, "1 pod of other versions"},
 		"not ready":       {deployment, `{"spec":{"replicas":5},"status":{"updatedReplicas":5,"replicas":5,"availableReplicas":3}}`, false, "3 of 5 updated pods are ready"},
 		"done":            {deployment, `{"status":{"updatedReplicas":1,"replicas":1,"availableReplicas":1}}`, true, "1 of 1"},
-		"set updates":     {statefulSet, `{"spec":{"replicas":3},"status":{"readyReplicas":3,"updatedReplicas":1}}`, false, "until you delete it"},
+		"set updates":     {statefulSet, `{"spec":{"replicas":3},"status":{"readyReplicas":3,"updatedReplicas":1}}`, false, "1 of 3 pods are updated"},
+		"set held up":     {statefulSet, `{"spec":{"replicas":3},"status":{"readyReplicas":2,"updatedReplicas":1}}`, false, "until you delete it"},
 		"set in parallel": {statefulSet, `{"spec":{"replicas":3,"podManagementPolicy":"Parallel"},"status":{"readyReplicas":2,"updatedReplicas":3}}`, false, "2 of 3 pods are ready"},
 		"set partitioned": {statefulSet, `{"spec":{"replicas":3,"updateStrategy":{"rollingUpdate":{"partition":2}}},"status":{"readyReplicas":3,"updatedReplicas":1}}`, true, "1 of 3 pods"},
 		"daemons update":  {daemonSet, `{"status":{"desiredNumberScheduled":3,"updatedNumberScheduled":1}}`, false, "1 of 3 pods are updated"},
@@ -346,12 +349,12 @@ func TestProgress(t *testing.T) {
 func TestSettings(t *testing.T) {
 	f := startFake(t)
 	for with, says := range map[string]string{
-		`{"namespace":"shop"}`:                                  "exactly one of deployment, statefulset and daemonset",
+		`{"namespace":"shop"}`: "exactly one of deployment, statefulset and daemonset",
 		`{"namespace":"shop","deployment":"a","daemonset":"b"}`: "not daemonset and deployment",
-		`{"deployment":"a"}`:                                    "namespace: is missing",
-		`{"namespace":"../kube-system","deployment":"a"}`:       "no name of a namespace",
-		`{"namespace":"shop","deployment":"a/b"}`:               "no name of an object",
-		`{"namespace":"shop","deployment":"a","revision":3}`:    "unknown setting",
+		`{"deployment":"a"}`:                                 "namespace: is missing",
+		`{"namespace":"../kube-system","deployment":"a"}`:    "no name of a namespace",
+		`{"namespace":"shop","deployment":"a/b"}`:            "no name of an object",
+		`{"namespace":"shop","deployment":"a","revision":3}`: "unknown setting",
 	} {
 		_, err := bind(f.config, with, "")
 		require.ErrorContains(t, err, says, with)

@@ -137,15 +137,13 @@ func deploymentProgress(w *workload) (bool, string) {
 func statefulSetProgress(w *workload) (bool, string) {
 	want, s := w.replicas(), w.Status
 	part := max(0, want-w.Spec.UpdateStrategy.RollingUpdate.Partition)
-	stuck := ""
-	if w.Spec.PodManagementPolicy != "Parallel" {
-		stuck = "; a pod of another version that never gets ready holds this up until you delete it"
-	}
 	switch {
+	case s.UpdatedReplicas < part && s.ReadyReplicas < want && w.Spec.PodManagementPolicy != "Parallel":
+		return false, fmt.Sprintf("%d of %d pods are updated; a pod of another version that never gets ready holds this up until you delete it", s.UpdatedReplicas, part)
 	case s.UpdatedReplicas < part:
-		return false, fmt.Sprintf("%d of %d pods are updated", s.UpdatedReplicas, part) + stuck
+		return false, fmt.Sprintf("%d of %d pods are updated", s.UpdatedReplicas, part)
 	case s.ReadyReplicas < want:
-		return false, fmt.Sprintf("%d of %d pods are ready", s.ReadyReplicas, want) + stuck
+		return false, fmt.Sprintf("%d of %d pods are ready", s.ReadyReplicas, want)
 	}
 	return true, fmt.Sprintf("%d of %d pods are updated and ready", s.UpdatedReplicas, want)
 }

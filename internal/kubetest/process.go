@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -148,13 +147,23 @@ func writeKey(path string) error {
 // freePorts gives ports on loopback that nobody listens on.
 func freePorts(n int) ([]string, error) {
 	var ports []string
+	var open []net.Listener
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
 		}
-		defer l.Close() // after all were given, so that they differ
-		ports = append(ports, l.Addr().String()[strings.LastIndexByte(l.Addr().String(), ':')+1:])
+		open = append(open, l)
+		_, port, err := net.SplitHostPort(l.Addr().String())
+		if err != nil {
+			return nil, err
+		}
+		ports = append(ports, port)
+	}
+	for _, l := range open { // not before all were given, so that they differ
+		if err := l.Close(); err != nil {
+			return nil, err
+		}
 	}
 	return ports, nil
 }
