@@ -10,6 +10,7 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/internal/api"
 	"github.com/gatekeeper-engine/gatekeeper/internal/client"
+	"github.com/gatekeeper-engine/gatekeeper/internal/httpclient"
 )
 
 const defaultURL = "http://127.0.0.1:9095"
@@ -18,10 +19,14 @@ const defaultURL = "http://127.0.0.1:9095"
 type connection struct {
 	url       string
 	tokenFile string
+	tls       httpclient.TLS
 }
 
 func (c *connection) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.url, "url", env("GATEKEEPER_URL", defaultURL), "address of the daemon (GATEKEEPER_URL)")
+	f.StringVar(&c.tls.CAFile, "ca-file", os.Getenv("GATEKEEPER_CA_FILE"), "PEM file of the authorities to trust instead of the system's (GATEKEEPER_CA_FILE)")
+	f.StringVar(&c.tls.CertFile, "cert-file", os.Getenv("GATEKEEPER_CERT_FILE"), "PEM file of the certificate to show (GATEKEEPER_CERT_FILE)")
+	f.StringVar(&c.tls.KeyFile, "key-file", os.Getenv("GATEKEEPER_KEY_FILE"), "PEM file of its key (GATEKEEPER_KEY_FILE)")
 	f.StringVar(&c.tokenFile, "token-file", os.Getenv("GATEKEEPER_TOKEN_FILE"), "file that holds the token (GATEKEEPER_TOKEN_FILE; or the token itself in GATEKEEPER_TOKEN)")
 }
 
@@ -34,7 +39,16 @@ func (c *connection) dial() (*client.Client, error) {
 		}
 		token = string(text)
 	}
-	return client.New(c.url, strings.TrimSpace(token))
+	daemon, err := client.New(c.url, strings.TrimSpace(token))
+	if err != nil || c.tls == (httpclient.TLS{}) {
+		return daemon, err
+	}
+	calls, err := httpclient.Config{URL: c.url, TLS: c.tls}.New("the daemon")
+	if err != nil {
+		return nil, err
+	}
+	daemon.Use(calls)
+	return daemon, nil
 }
 
 func env(name, otherwise string) string {

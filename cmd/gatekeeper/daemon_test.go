@@ -43,6 +43,16 @@ func begin(t *testing.T, dir, more string) (stop func() int, said *log) {
 	path := filepath.Join(dir, "gatekeeper.yml")
 	require.NoError(t, os.WriteFile(path, []byte("listen: 127.0.0.1:0\ndata_dir: data\n"+more), 0o600))
 	said = &log{}
+	stop = daemonOf(t, path, said)
+	url := "http://" + address.FindStringSubmatch(said.String())[1]
+	t.Setenv("GATEKEEPER_URL", url)
+	require.Eventually(t, func() bool { return get(t, url+"/-/ready") == http.StatusOK }, 30*time.Second, 10*time.Millisecond)
+	return stop, said
+}
+
+// daemonOf runs a daemon until it serves.
+func daemonOf(t *testing.T, path string, said *log) (stop func() int) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan int, 1)
 	go func() { done <- run(ctx, []string{"serve", "--config", path}, io.Discard, said) }()
@@ -56,10 +66,7 @@ func begin(t *testing.T, dir, more string) (stop func() int, said *log) {
 	}
 	t.Cleanup(func() { stop() })
 	require.Eventually(t, func() bool { return address.MatchString(said.String()) }, 30*time.Second, 10*time.Millisecond, "%s", said)
-	url := "http://" + address.FindStringSubmatch(said.String())[1]
-	t.Setenv("GATEKEEPER_URL", url)
-	require.Eventually(t, func() bool { return get(t, url+"/-/ready") == http.StatusOK }, 30*time.Second, 10*time.Millisecond)
-	return stop, said
+	return stop
 }
 
 func get(t *testing.T, url string) int {

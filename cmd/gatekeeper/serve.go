@@ -76,7 +76,7 @@ func (d *daemon) serveHTTP(ctx context.Context, l net.Listener) error {
 	srv := api.Server(d.handler)
 	srv.ErrorLog = slog.NewLogLogger(d.log.Handler(), slog.LevelWarn)
 	done := make(chan error, 1)
-	go func() { done <- srv.Serve(l) }()
+	go func() { done <- d.web.Serve(l, srv, embedded(d.log)) }()
 	select {
 	case err := <-done:
 		return err

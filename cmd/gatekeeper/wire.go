@@ -29,6 +29,7 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper/internal/httpclient"
 	prometheusapi "github.com/gatekeeper-engine/gatekeeper/internal/prometheus"
 	"github.com/gatekeeper-engine/gatekeeper/internal/tsdb"
+	"github.com/gatekeeper-engine/gatekeeper/internal/webconfig"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
 	"github.com/gatekeeper-engine/gatekeeper/webhooks"
 )
@@ -43,14 +44,16 @@ type settings struct {
 	tsdb        map[string]tsdb.Config
 	external    *etcd.ExternalConfig // nil: the store is embedded
 	channels    channels
+	web         webconfig.File
 	tokens      []api.Token
 	connections map[string]actions.Connection
 }
 
 // decode reads every section; what is wrong with any of them is told at once.
 func decode(cfg *config.Config, registry *actions.Registry) (settings, error) {
+	web := readWebConfig(cfg)
 	s := settings{
-		Config: cfg, prometheus: map[string]prometheusapi.Config{}, tsdb: map[string]tsdb.Config{},
+		Config: cfg, web: web, prometheus: map[string]prometheusapi.Config{}, tsdb: map[string]tsdb.Config{},
 		connections: map[string]actions.Connection{},
 		channels:    channels{alertmanagers: alertmanager.Config{ExternalURL: cfg.ExternalURL}},
 	}
@@ -108,6 +111,7 @@ func (s settings) checkRung(rung rules.RungSpec, registry *actions.Registry) err
 type daemon struct {
 	log      *slog.Logger
 	registry *actions.Registry
+	web      webconfig.File
 	store    store
 	flags    *flags.Store
 	engine   *engine.Engine
@@ -144,7 +148,7 @@ func start(ctx context.Context, cfg *config.Config, log *slog.Logger) (*daemon, 
 	if err != nil {
 		return nil, nil, gatekeeper.Errorf(gatekeeper.CodeUnavailable, "is another daemon running? choose another port with listen:", "nothing was started: %w", err)
 	}
-	d := &daemon{log: log}
+	d := &daemon{log: log, web: s.web}
 	if err := d.open(ctx, s); err != nil {
 		return nil, nil, errors.Join(err, d.close(), l.Close())
 	}
@@ -267,7 +271,7 @@ func (d *daemon) assemble(s settings, reg *prometheus.Registry, journal gatekeep
 	streams, endStreams := context.WithCancel(context.Background())
 	d.endStreams = endStreams
 	d.handler, err = api.New(api.Config{
-		Engine: ready{d.engine, d.store}, Actions: describe(d.registry), Version: version(), Tokens: s.tokens,
+		Engine: ready{d.engine, d.store}, Actions: describe(d.registry), Version: version(), Tokens: s.tokens, Known: s.web.Known,
 		Alerts: hooks.Prometheus(), Webhooks: map[string]http.Handler{"alertmanager": hooks.Alertmanager()}, Signed: signed,
 		Store: d.store, Flags: flagStore{d.flags}, OFREP: flags.Handler(d.flags),
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg}),

@@ -32,6 +32,10 @@ type Config struct {
 	Version string   // of the program
 	Tokens  []Token  // none: only loopback clients are served
 
+	// Known names a client that was authenticated before its request came here, by its certificate or
+	// by basic auth. Without tokens such clients may do everything; nil: there are none.
+	Known func(*http.Request) (name string, ok bool)
+
 	Alerts   http.Handler            // /api/v2/alerts, scope alerts; may be nil
 	Webhooks map[string]http.Handler // by the name under /webhooks/, scope alerts
 	Signed   map[string]http.Handler // the same, but their requests carry signatures and no token
@@ -63,7 +67,7 @@ func build(cfg Config, bodyTimeout time.Duration) (http.Handler, error) {
 	if cfg.Streams == nil {
 		cfg.Streams = context.Background()
 	}
-	gate, err := newGate(cfg.Tokens)
+	gate, err := newGate(cfg.Tokens, cfg.Known)
 	if err != nil {
 		return nil, err
 	}

@@ -44,9 +44,12 @@ func callerOf(ctx context.Context) caller {
 }
 
 // gate lets requests in.
-type gate struct{ tokens []Token }
+type gate struct {
+	tokens []Token
+	known  func(*http.Request) (name string, ok bool)
+}
 
-func newGate(tokens []Token) (gate, error) {
+func newGate(tokens []Token, known func(*http.Request) (string, bool)) (gate, error) {
 	var names []string
 	for _, t := range tokens {
 		if t.Name == "" || slices.Contains(names, t.Name) {
@@ -55,13 +58,13 @@ func newGate(tokens []Token) (gate, error) {
 		}
 		names = append(names, t.Name)
 	}
-	return gate{tokens: tokens}, nil
+	return gate{tokens: tokens, known: known}, nil
 }
 
 // admit says who sent r, or why it may not do what the scope is for.
 func (g gate) admit(r *http.Request, scope Scope) (caller, *Problem) {
 	if len(g.tokens) == 0 {
-		return caller{}, local(r)
+		return g.withoutToken(r)
 	}
 	secret, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok {
@@ -75,6 +78,20 @@ func (g gate) admit(r *http.Request, scope Scope) (caller, *Problem) {
 		return caller{}, refusal(http.StatusForbidden, "ask the operator for the scope", "the token "+found.Name+" does not have the scope "+string(scope))
 	}
 	return caller{name: found.Name, services: found.Services}, nil
+}
+
+// withoutToken lets in who was authenticated before, and this machine's own programs. A browser
+// shows a certificate or a password by itself, so pages of others are refused.
+func (g gate) withoutToken(r *http.Request) (caller, *Problem) {
+	if g.known != nil {
+		if name, ok := g.known(r); ok {
+			if foreign(r) {
+				return caller{}, refusal(http.StatusForbidden, "open the daemon's own address", "a web page of another origin may not ask Gatekeeper")
+			}
+			return caller{name: name}, nil
+		}
+	}
+	return caller{}, local(r)
 }
 
 // local says why a request without a token is not from this machine's own programs. A page in a

@@ -160,3 +160,20 @@ func TestTokensForServices(t *testing.T) {
 	require.Equal(t, "ci", e.opens[0].Token)
 	require.Equal(t, gatekeeper.Globs{"shop-*"}, e.opens[0].Services, "the engine refuses, for it knows the service")
 }
+
+// Who was authenticated before the request came here needs no token, unless there are tokens.
+func TestKnownClients(t *testing.T) {
+	known := func(r *http.Request) (string, bool) { return r.Header.Get("X-Test-Client"), r.Header.Get("X-Test-Client") != "" }
+	e := newScripted()
+	f := serve(t, Config{Engine: e, Known: known})
+	alice := f.with("X-Test-Client", "alice")
+	status, body := alice.with("Host", "gatekeeper.example.com").do("POST", "/api/v1/releases", `{"id":"r","service":"s","version":"1"}`)
+	require.Equal(t, 201, status, body)
+	require.Equal(t, "alice", e.opens[0].Actor)
+	require.Equal(t, "alice", e.opens[0].Token)
+	require.Equal(t, 403, alice.with("Origin", "https://evil.example.com").problem("POST", "/api/v1/releases/r/close", "{}").Status)
+	require.Equal(t, 403, f.with("Host", "gatekeeper.example.com").problem("GET", "/api/v1/releases", "").Status, "nobody")
+
+	f = serve(t, Config{Engine: e, Known: known, Tokens: tokens(t)})
+	require.Equal(t, 401, f.with("X-Test-Client", "alice").problem("GET", "/api/v1/releases", "").Status)
+}

@@ -51,6 +51,9 @@ func New(address, token string) (*Client, error) {
 	return &Client{base: u, token: strings.TrimSpace(token), calls: calls, plain: calls.HTTPClient}, nil
 }
 
+// Use has calls made by h, which knows whom to trust and what to show. It comes before the first call.
+func (c *Client) Use(h *http.Client) { c.calls.HTTPClient, c.plain = h, h }
+
 // Unreachable is the error of a daemon that gave no answer, or could not serve at all.
 type Unreachable struct {
 	Address string

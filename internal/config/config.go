@@ -31,6 +31,7 @@ import (
 // [Config.Err] was asked.
 type Config struct {
 	Listen         string                `yaml:"listen"`          // host:port; default 127.0.0.1:9095
+	WebConfigFile  string                `yaml:"web_config_file"` // TLS, client certificates and basic auth, as Prometheus's --web.config.file
 	ExternalURL    string                `yaml:"external_url"`    // how people reach the daemon; default http:// and Listen
 	DataDir        string                `yaml:"data_dir"`        // of the journal and the embedded metrics; see [DefaultDataDir]
 	Store          *Section              `yaml:"store"`           // an etcd that runs elsewhere; default: one embedded, in DataDir
@@ -212,10 +213,16 @@ func (c *Config) checkListen() {
 		at.Wrong("write it like 127.0.0.1:9095", "listen %q is no host:port", c.Listen)
 		return
 	}
-	if !loopback(host) && len(c.Tokens) == 0 {
-		at.Wrong("configure tokens, or listen on 127.0.0.1",
+	if !loopback(host) && len(c.Tokens) == 0 && c.WebConfigFile == "" {
+		at.Wrong("configure tokens, a web_config_file with client certificates or users, or listen on 127.0.0.1",
 			"listen %q is open to other machines, and without tokens anybody there could roll back your releases", c.Listen)
 	}
+}
+
+// OpenToOthers says whether other machines can reach the address.
+func (c *Config) OpenToOthers() bool {
+	host, _, err := net.SplitHostPort(c.Listen)
+	return err == nil && !loopback(host)
 }
 
 func loopback(host string) bool {
