@@ -69,7 +69,7 @@ func (c caller) open(ctx context.Context, call webhooks.Call) (gatekeeper.Releas
 		ID: call.ID, Service: o.Service, Environment: o.Environment, Version: o.Version, PreviousVersion: o.PreviousVersion,
 		Labels: o.Labels, HealthFile: o.HealthFile, Plan: o.Plan, Window: time.Duration(o.Window), WatchOnly: o.WatchOnly,
 		DryRun: o.DryRun, AfterDeploy: o.AfterDeploy, Deployed: o.Deployed, Actor: call.Actor,
-		Token: c.sender.Name,
+		Token: c.sender.Name, Services: c.sender.Services,
 	})
 }
 
