@@ -60,6 +60,10 @@ func (d *daemon) run(ctx context.Context, l net.Listener) error {
 		g.Go(func() error { return store.Run(forEngine) })
 	}
 	g.Go(func() error {
+		d.manager.Run(failing, ready{d.engine, d.store}.Ready, d.log)
+		return nil
+	})
+	g.Go(func() error {
 		select {
 		case <-d.store.Failed():
 			return gatekeeper.Errorf(gatekeeper.CodeUnavailable, "look at the data directory's disk; open releases are taken up when the daemon starts again",

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -28,6 +29,7 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper/internal/flags"
 	"github.com/gatekeeper-engine/gatekeeper/internal/httpclient"
 	prometheusapi "github.com/gatekeeper-engine/gatekeeper/internal/prometheus"
+	"github.com/gatekeeper-engine/gatekeeper/internal/systemd"
 	"github.com/gatekeeper-engine/gatekeeper/internal/tsdb"
 	"github.com/gatekeeper-engine/gatekeeper/internal/webconfig"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
@@ -117,6 +119,7 @@ type daemon struct {
 	engine   *engine.Engine
 	people   people
 	scrapers []*tsdb.Store
+	manager  systemd.Manager
 	handler  http.Handler
 
 	endStreams context.CancelFunc // of the handler
@@ -148,7 +151,11 @@ func start(ctx context.Context, cfg *config.Config, log *slog.Logger) (*daemon, 
 	if err != nil {
 		return nil, nil, gatekeeper.Errorf(gatekeeper.CodeUnavailable, "is another daemon running? choose another port with listen:", "nothing was started: %w", err)
 	}
-	d := &daemon{log: log, web: s.web}
+	manager, err := systemd.FromEnvironment(os.Getenv)
+	if err != nil {
+		return nil, nil, errors.Join(err, l.Close())
+	}
+	d := &daemon{log: log, web: s.web, manager: manager}
 	if err := d.open(ctx, s); err != nil {
 		return nil, nil, errors.Join(err, d.close(), l.Close())
 	}
