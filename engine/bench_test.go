@@ -72,8 +72,10 @@ func BenchmarkOpenReleases(b *testing.B) {
 			all.Go(func() {
 				for i := w; i < n; i += 8 {
 					service := fmt.Sprintf("service-%d", i)
-					_, err := e.Open(ctx, engine.OpenRequest{Version: "v2", PreviousVersion: "v1", Deployed: true,
-						Bundle: bundle(replace(ruleR, "service: checkout", "service: "+service) + flagPlan)})
+					_, err := e.Open(ctx, engine.OpenRequest{
+						Version: "v2", PreviousVersion: "v1", Deployed: true,
+						Bundle: bundle(replace(ruleR, "service: checkout", "service: "+service) + flagPlan),
+					})
 					if err != nil {
 						b.Errorf("open: %v", err)
 						return

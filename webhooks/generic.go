@@ -248,9 +248,15 @@ func (c Call) check(actor string) error {
 		name, text string
 		limit      int
 	}{
-		{"id", c.ID, maxID}, {"actor", actor, maxID}, {"why", c.Why, maxReason},
-		{"service", c.Open.Service, maxName}, {"environment", c.Open.Environment, maxName}, {"version", c.Open.Version, maxName},
-		{"previous_version", c.Open.PreviousVersion, maxName}, {"health_file", c.Open.HealthFile, maxName}, {"plan", c.Open.Plan, maxName},
+		{"id", c.ID, maxID},
+		{"actor", actor, maxID},
+		{"why", c.Why, maxReason},
+		{"service", c.Open.Service, maxName},
+		{"environment", c.Open.Environment, maxName},
+		{"version", c.Open.Version, maxName},
+		{"previous_version", c.Open.PreviousVersion, maxName},
+		{"health_file", c.Open.HealthFile, maxName},
+		{"plan", c.Open.Plan, maxName},
 	} {
 		if utf8.RuneCountInString(text.text) > text.limit {
 			return badCall("%s is longer than %d characters", text.name, text.limit)

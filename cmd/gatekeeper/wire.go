@@ -271,7 +271,7 @@ func (d *daemon) assemble(s settings, reg *prometheus.Registry, journal gatekeep
 	if err != nil {
 		return err
 	}
-	signed, err := d.signed(hooks, s.Config.Webhooks)
+	signed, err := d.signed(hooks, s.Webhooks)
 	if err != nil {
 		return err
 	}

@@ -133,8 +133,12 @@ func TestTokensForServices(t *testing.T) {
 	require.Contains(t, body, `"mine"`)
 	require.NotContains(t, body, "theirs")
 	for _, call := range []struct{ method, path, body string }{
-		{"GET", "", ""}, {"GET", "/facts", ""}, {"GET", "/events", ""},
-		{"POST", "/deployed", "{}"}, {"POST", "/close", "{}"}, {"POST", "/mark-irreversible", "{}"},
+		{"GET", "", ""},
+		{"GET", "/facts", ""},
+		{"GET", "/events", ""},
+		{"POST", "/deployed", "{}"},
+		{"POST", "/close", "{}"},
+		{"POST", "/mark-irreversible", "{}"},
 	} {
 		require.Equal(t, 403, ci.problem(call.method, "/api/v1/releases/theirs"+call.path, call.body).Status, call)
 	}
@@ -163,7 +167,9 @@ func TestTokensForServices(t *testing.T) {
 
 // Who was authenticated before the request came here needs no token, unless there are tokens.
 func TestKnownClients(t *testing.T) {
-	known := func(r *http.Request) (string, bool) { return r.Header.Get("X-Test-Client"), r.Header.Get("X-Test-Client") != "" }
+	known := func(r *http.Request) (string, bool) {
+		return r.Header.Get("X-Test-Client"), r.Header.Get("X-Test-Client") != ""
+	}
 	e := newScripted()
 	f := serve(t, Config{Engine: e, Known: known})
 	alice := f.with("X-Test-Client", "alice")

@@ -114,19 +114,18 @@ type tries struct {
 func (t *tries) again(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	t.tries++
 	again := false
-	switch {
-	case err == nil:
+	if err != nil {
+		_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+		again, t.last = !untrusted, discreet(err)
+	} else {
 		a := Answer{Status: resp.StatusCode}
 		if a.Body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer)); err != nil {
 			again, t.last = true, errors.New("its answer broke off")
-			break
+		} else {
+			_ = resp.Body.Close() // all that is wanted of it was read
+			resp.Body = io.NopCloser(bytes.NewReader(nil))
+			again, t.last = t.judge(a)
 		}
-		_ = resp.Body.Close() // all that is wanted of it was read
-		resp.Body = io.NopCloser(bytes.NewReader(nil))
-		again, t.last = t.judge(a)
-	default:
-		_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
-		again, t.last = !untrusted, discreet(err)
 	}
 	if ctx.Err() != nil {
 		return false, nil

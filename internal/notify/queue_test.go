@@ -136,6 +136,7 @@ func TestWhatWaitedLongGetsATry(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- q.Run(ctx) }()
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		require.Equal(t, []time.Duration{patience, atLeast}, got)
 		cancel()
 		require.NoError(t, <-done)

@@ -61,7 +61,7 @@ func New(c Config, channel notify.Channel) (*Webhook, error) {
 	if _, err := c.secret(); err != nil {
 		return nil, err
 	}
-	client, err := c.Config.New("webhook")
+	client, err := c.New("webhook")
 	if err != nil {
 		return nil, err
 	}
