@@ -1,6 +1,7 @@
 package signature
 
 import (
+	"encoding/hex"
 	"net/http"
 	"testing"
 	"time"
@@ -53,6 +54,12 @@ func TestVerify(t *testing.T) {
 		require.NotContains(t, err.Error()+gatekeeper.HintOf(err), secret)
 	}
 	require.Error(t, Verify(signed(), secret, at, append(body, ' ')))
+	for _, stamp := range []string{"yesterday", "", "1e9", "0001790000000", "99999999999999999999"} {
+		h := http.Header{}
+		h.Set(HeaderTimestamp, stamp)
+		h.Set(HeaderSignature, version+hex.EncodeToString(sum(secret, stamp, body)))
+		require.ErrorContains(t, Verify(h, secret, at, body), "no number of seconds", stamp)
+	}
 	require.ErrorContains(t, Verify(signed(), secret, at.Add(Window+time.Second), body), "5m1s")
 	require.ErrorContains(t, Verify(signed(), secret, at.Add(-Window-time.Second), body), "5m1s")
 }
