@@ -1,6 +1,7 @@
 # Gatekeeper's image: one static program that runs as a user without rights. Its data is in /data.
 #
-#   docker build --build-arg VERSION=1.2.3 --tag gatekeeper .
+#   docker build --build-arg VERSION=1.2.3 --build-arg COMMIT="$(git rev-parse HEAD)" \
+#     --build-arg DATE="$(git log -1 --format=%cI)" --tag gatekeeper .
 #
 # exec/run finds no programs here: put those that you allow into an image made FROM this one.
 ARG GO_VERSION=1.26
@@ -11,7 +12,9 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION=unknown
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=${VERSION}" -o /out/gatekeeper ./cmd/gatekeeper \
+ARG COMMIT
+ARG DATE
+RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=${VERSION} -X main.commit=${COMMIT} -X main.date=${DATE}" -o /out/gatekeeper ./cmd/gatekeeper \
  && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o /out/shop ./examples/shop \
  && mkdir /out/data
 

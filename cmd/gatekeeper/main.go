@@ -47,6 +47,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
+		Version:       built().String(),
 		PersistentPreRun: func(*cobra.Command, []string) {
 			understood = true
 		},
@@ -55,6 +56,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.AddCommand(
 		serveCommand(), demoCommand(), checkCommand(), actionsCommand(), releaseCommand(), killSwitchCommand(), flagCommand(), tokenCommand(), storeCommand(), versionCommand(),
 	)
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetArgs(args)
 	root.SetOut(stdout)
