@@ -32,7 +32,7 @@ import (
 var control *kubetest.Cluster
 
 func TestMain(m *testing.M) {
-	if assets := os.Getenv(kubetest.Assets); assets != "" {
+	if assets, ok := kubetest.Assets(); ok {
 		var err error
 		if control, err = kubetest.Start(assets); err != nil {
 			fmt.Fprintln(os.Stderr, err)

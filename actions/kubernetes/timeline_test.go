@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/actions"
@@ -325,4 +326,16 @@ func TestClusterPreviousForAReleaseOpenedAfterTheDeploy(t *testing.T) {
 		seen, ok := f.Body.(gatekeeper.Observed)
 		return ok && seen.Live.Position == gatekeeper.InProgress && strings.Contains(seen.Live.Says, "has image checkout:1: ")
 	}), "the rollout's progress is in the timeline: %s", s.story(id))
+}
+
+func TestClusterDeletedWhileWatching(t *testing.T) {
+	s := startScene(t)
+	id := s.opened("v2", bound)
+	s.deploy("checkout:2")
+	s.rolledOut("checkout:2")
+	s.deployed(id, "v2", 0)
+	require.NoError(t, s.workloads().Delete(t.Context(), "checkout", metav1.DeleteOptions{}))
+	s.metrics.set("v2", 0.05)
+	r := s.until(id, gatekeeper.Holding)
+	require.Contains(t, r.Hold.Says, "does not exist any more")
 }

@@ -108,6 +108,7 @@ func TestPrepareSaysWhatIsPinned(t *testing.T) {
 		}
 	}
 	f.edit(deployment, func(o content) {
+		delete(o["metadata"].(content), "annotations")
 		o["metadata"].(content)["labels"] = content{"app.kubernetes.io/instance": "shop"}
 		o["metadata"].(content)["managedFields"] = []any{content{"manager": "argocd-controller"}}
 	})

@@ -21,8 +21,17 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// Assets is the environment variable that names the folder with the programs, as with envtest.
-const Assets = "KUBEBUILDER_ASSETS"
+// Assets gives the folder with the programs, named by KUBEBUILDER_ASSETS as with envtest, if it has
+// all that a cluster needs; else tests that need one must be skipped.
+func Assets() (dir string, complete bool) {
+	dir = os.Getenv("KUBEBUILDER_ASSETS")
+	for _, name := range []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); dir == "" || err != nil {
+			return "", false
+		}
+	}
+	return dir, true
+}
 
 const (
 	adminToken = "admin-of-the-test-cluster"

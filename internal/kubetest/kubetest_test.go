@@ -1,15 +1,14 @@
 package kubetest
 
 import (
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
 func TestControlPlaneStartsAndStops(t *testing.T) {
-	assets := os.Getenv(Assets)
-	if assets == "" {
+	assets, ok := Assets()
+	if !ok {
 		t.Skip("make test-kubernetes runs this")
 	}
 	c, err := Start(assets)
@@ -22,4 +21,7 @@ func TestControlPlaneStartsAndStops(t *testing.T) {
 
 	_, err = Start(t.TempDir())
 	require.ErrorContains(t, err, "etcd")
+	t.Setenv("KUBEBUILDER_ASSETS", t.TempDir())
+	_, ok = Assets()
+	require.False(t, ok, "what envtest brings is not all")
 }
