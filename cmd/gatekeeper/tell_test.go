@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -174,4 +176,33 @@ func TestServeRefusesBadChannels(t *testing.T) {
 	} {
 		require.Contains(t, serve(text), want)
 	}
+}
+
+var shell = regexp.MustCompile("(?s)```sh\n(.*?)```")
+
+// The guide's steps with curl and openssl work as they stand there.
+func TestSignedExampleOfTheGuide(t *testing.T) {
+	for _, program := range []string{"sh", "curl", "openssl"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skip("needs " + program)
+		}
+	}
+	example := shell.FindStringSubmatch(page(t, "docs/guides/notifications.md"))
+	require.NotEmpty(t, example)
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"secrets/ci": "s3cret-s3cret-s3cret\n", "health/shop-web.yml": strings.Replace(withFlag, "service: shop", "service: shop-web", 1),
+	} {
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	stop, said := begin(t, dir, "health_files: health\nwebhooks: [{name: ci, secret_file: secrets/ci, services: [shop-*]}]\n")
+	gk(t, 0, "flag", "set", "new-checkout", "--enabled")
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", example[1])
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "no_proxy=127.0.0.1")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.JSONEq(t, `{"release":"build-4711","state":"waiting"}`, string(out))
+	require.Equal(t, 0, stop(), "%s", said)
 }
