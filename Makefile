@@ -24,7 +24,7 @@ test: servers ## run all tests, those with real servers included; TEST_FLAGS for
 	go test -timeout 30m $(TEST_FLAGS) ./...
 
 test-kubernetes: ## run the tests on a real Kubernetes control plane, built once into the cache directory (6 to 20 minutes)
-	assets=$$(.ci/kubernetes-tools) && KUBEBUILDER_ASSETS=$$assets go test -count=1 -timeout 20m $(TEST_FLAGS) -run 'Cluster|ControlPlane' ./internal/kubetest ./actions/kubernetes
+	assets=$$(.ci/kubernetes-tools) && KUBEBUILDER_ASSETS=$$assets go test -count=1 -timeout 20m $(TEST_FLAGS) -run 'Cluster|ControlPlane' ./internal/kubetest ./actions/kubernetes ./deploy
 
 lint: tools ## check style and import arrows
 	"$$(.ci/golangci-lint)" run

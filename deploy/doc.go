@@ -1,3 +1,4 @@
-// Package deploy holds no code. Its folders hold what watches and runs Gatekeeper: alerts for Prometheus
-// and a dashboard for Grafana. Its tests hold them to the metrics that the code has.
+// Package deploy holds no code. Its folders hold what watches and runs Gatekeeper: alerts for Prometheus,
+// a dashboard for Grafana, a systemd unit and manifests for Kubernetes. Its tests hold them to the
+// metrics that the code has, and to systemd and an API server themselves.
 package deploy
