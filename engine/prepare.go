@@ -47,7 +47,8 @@ func (u *run) recordPrepared(pinned []gatekeeper.Pinned, readings []gatekeeper.R
 		w.base.Verdict = r.Verdict
 		w.base.EverHealthy = r.Verdict == gatekeeper.Healthy
 		w.last, w.told = r, w.base
-		facts = append(facts, gatekeeper.Judged{Track: w.base, Reading: r.Within(maxOfAll / len(readings)), Preexisting: r.Verdict == gatekeeper.Unhealthy})
+		before := r.Verdict == gatekeeper.Unhealthy && !w.rule.VersionBound // bound, it is this version's own harm
+		facts = append(facts, gatekeeper.Judged{Track: w.base, Reading: r.Within(maxOfAll / len(readings)), Preexisting: before})
 	}
 	var problems []string
 	for _, p := range pinned {

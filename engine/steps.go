@@ -180,10 +180,16 @@ func (u *run) judge(now time.Time) error {
 }
 
 // countFrom gives the instant from which the rule's readings count. A rule that can see another
-// version's data must first have all of it behind it, unless it was well at open.
+// version's data must first have all of it behind it, unless it was well at open; so must a rule
+// bound to the version that was bad at open already, from an earlier try of the same version.
 func (u *run) countFrom(w *watch) time.Time {
 	from := u.r.DeployedAt.Add(w.rule.WarmUp)
-	if clear := u.r.DeployedAt.Add(w.rule.Range); !w.rule.VersionBound && !u.r.Tracks[w.rule.Name].EverHealthy && clear.After(from) {
+	atOpen := u.r.Tracks[w.rule.Name]
+	old := !atOpen.EverHealthy
+	if w.rule.VersionBound {
+		old = atOpen.Verdict == gatekeeper.Unhealthy
+	}
+	if clear := u.r.DeployedAt.Add(w.rule.Range); old && clear.After(from) {
 		return clear
 	}
 	return from

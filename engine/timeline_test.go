@@ -291,6 +291,20 @@ func TestTimeline_T12_BadBefore(t *testing.T) {
 			w.outcome(id, gatekeeper.OutcomePassed)
 		})
 	})
+	t.Run("bound and bad from the start", func(t *testing.T) {
+		timeline(t, func(t *testing.T, w *world) {
+			w.d = time.Now().Add(2 * mnt)
+			w.serves["v2"] = true // an earlier try of the same version
+			w.traffic(always(0.5))
+			rule := replace(replace(ruleR, `sum(errors{`, `sum(avg_over_time(errors{`), `version="${version}"}) /`, `version="${version}"}[1m])) /`)
+			id := w.open(rule + flagPlan).ID
+			w.deploy(id)
+			w.to(5 * mnt)
+			require.Equal(t, mnt, w.pending(id), "what is left of the earlier try is out of range then")
+			_, body := w.one(id, gatekeeper.KindDecided)
+			require.Equal(t, "R", body.(gatekeeper.Decided).Breaches[0].Rule)
+		})
+	})
 	t.Run("unbound and bad again", func(t *testing.T) {
 		timeline(t, func(t *testing.T, w *world) {
 			w.d = time.Now().Add(2 * mnt)
@@ -321,7 +335,8 @@ func TestTimeline_T12_BadBefore(t *testing.T) {
 			_, body := w.one(id, gatekeeper.KindBreached)
 			require.False(t, body.(gatekeeper.Breached).Would)
 			require.Empty(t, w.targets["one"].done())
-			w.outcome(id, gatekeeper.OutcomePassed)
+			r := w.outcome(id, gatekeeper.OutcomeInconclusive)
+			require.Contains(t, r.Why, "was bad before the release", "nobody can say that it passed")
 		})
 	})
 }

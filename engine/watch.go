@@ -179,6 +179,7 @@ func (w *watch) take(q question, readings []gatekeeper.Reading) {
 	for _, r := range readings {
 		if r.At.Before(w.from) {
 			w.base.Verdict = r.Verdict
+			w.base.EverHealthy = w.base.EverHealthy || r.Verdict == gatekeeper.Healthy
 			continue
 		}
 		if r.Verdict.Blind() {

@@ -78,11 +78,13 @@ func (u *run) notCovered() string {
 		}
 		t := w.track() // it has every slot that counts: what was missed was asked again, or counts as unanswered
 		switch share := t.Coverage(); {
+		case u.r.Preexisting[w.rule.Name]:
+			return w.rule.Name + " was bad before the release and has not been well since: it can't tell"
 		case share < u.file.Coverage:
 			return fmt.Sprintf("%s had answers with data for %.0f%% of the window, needs %.0f%%", w.rule.Name, 100*share, 100*u.file.Coverage)
 		case !t.Verdict.Answered():
 			return fmt.Sprintf("%s says %s at the window's end", w.rule.Name, t.Verdict)
-		case !t.Pending().IsZero() && !u.r.Preexisting[w.rule.Name]:
+		case !t.Pending().IsZero():
 			return fmt.Sprintf("%s is pending still, and the window can't be extended further", w.rule.Name)
 		}
 	}
