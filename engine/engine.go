@@ -8,10 +8,10 @@ import (
 	"iter"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gatekeeper-engine/gatekeeper"
-	"github.com/gatekeeper-engine/gatekeeper/rules"
 )
 
 // Engine runs releases. Its methods may be called concurrently, from [Engine.Run]'s start to its end.
@@ -19,7 +19,7 @@ type Engine struct {
 	cfg        Config
 	log        *slog.Logger
 	metrics    *metrics
-	freezes    []freeze
+	terms      atomic.Pointer[terms]
 	killSwitch *killSwitch
 	history    *history
 
@@ -45,7 +45,7 @@ func New(cfg Config) (*Engine, error) {
 		return nil, gatekeeper.Errorf(gatekeeper.CodeInvalid, "name one of the configured backends as default_backend",
 			"there is no metric backend %q: health files that name none could not be judged", cfg.DefaultBackend)
 	}
-	freezes, err := parseFreezes(cfg.Freezes)
+	t, err := newTerms(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -53,12 +53,12 @@ func New(cfg Config) (*Engine, error) {
 		cfg:        cfg,
 		log:        cfg.Log,
 		metrics:    newMetrics(cfg.Registerer),
-		freezes:    freezes,
 		killSwitch: newKillSwitch(cfg.KillSwitchFile),
 		history:    newHistory(),
 		runs:       map[string]*run{},
 		lost:       make(chan struct{}),
 	}
+	e.terms.Store(t)
 	e.states(cfg.Registerer)
 	return e, nil
 }
@@ -307,12 +307,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
-	}
-	if c.HealthFiles == nil {
-		c.HealthFiles = func(name string) (rules.Bundle, error) {
-			return rules.Bundle{}, gatekeeper.Errorf(gatekeeper.CodeNotFound, "send the health file with the request, or set health_files in the daemon's configuration",
-				"health file %q was named, but the operator configured no folder of health files", name)
-		}
 	}
 	return c
 }

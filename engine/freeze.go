@@ -58,7 +58,7 @@ func (f freeze) matches(service string) bool {
 // frozen gives the freeze that holds for a service now, and until when; holding says that only
 // those that hold rollbacks count.
 func (e *Engine) frozen(service string, now time.Time, holding bool) (f freeze, until time.Time, ok bool) {
-	for _, f := range e.freezes {
+	for _, f := range e.terms.Load().freezes {
 		if holding && !f.HoldRollbacks {
 			continue
 		}

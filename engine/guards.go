@@ -196,7 +196,7 @@ func (u *run) coolDown(act []harm) (last, until time.Time) {
 	if !ok {
 		return last, until
 	}
-	cool := u.e.cfg.CoolDown
+	cool := u.e.terms.Load().CoolDown
 	for _, h := range act {
 		cool = max(cool, h.lookback)
 	}

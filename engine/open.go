@@ -41,9 +41,6 @@ func (e *Engine) Open(ctx context.Context, req OpenRequest) (gatekeeper.Release,
 	if err != nil {
 		return gatekeeper.Release{}, err
 	}
-	if err := e.mayOpen(req); err != nil {
-		return gatekeeper.Release{}, err
-	}
 	u, err := e.admit(ctx, req, file, content)
 	if err != nil {
 		return gatekeeper.Release{}, err
@@ -61,7 +58,7 @@ func (e *Engine) load(req *OpenRequest) (*rules.File, []byte, error) {
 		if req.HealthFile == "" {
 			return nil, nil, invalid("send a health file, or name one in the operator's folder", "the request has no health file: without rules a release can't be judged")
 		}
-		bundle, err := e.cfg.HealthFiles(req.HealthFile)
+		bundle, err := e.terms.Load().HealthFiles(req.HealthFile)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -145,6 +142,9 @@ func (req *OpenRequest) check() error {
 func (e *Engine) admit(ctx context.Context, req OpenRequest, file *rules.File, content []byte) (*run, error) {
 	e.opens.Lock()
 	defer e.opens.Unlock()
+	if err := e.mayOpen(req); err != nil {
+		return nil, err
+	}
 	hash := req.hash()
 	if req.ID != "" {
 		if u, err := e.sameID(ctx, req.ID, hash); u != nil || err != nil {
@@ -258,7 +258,7 @@ func (e *Engine) opened(req OpenRequest, id string, file *rules.File, old *run) 
 	}
 	plan := file.Rollback
 	if req.Plan != "" {
-		named, ok := e.cfg.Plans[req.Plan]
+		named, ok := e.terms.Load().Plans[req.Plan]
 		if !ok {
 			return o, invalid("name one of the plans in the daemon's configuration", "there is no rollback plan %q", req.Plan)
 		}
@@ -297,10 +297,11 @@ func (e *Engine) opened(req OpenRequest, id string, file *rules.File, old *run) 
 }
 
 func (e *Engine) dryRun(service string) bool {
-	if e.cfg.DryRun {
+	t := e.terms.Load()
+	if t.DryRun {
 		return true
 	}
-	for _, s := range e.cfg.DryRunServices {
+	for _, s := range t.DryRunServices {
 		if s == service {
 			return true
 		}

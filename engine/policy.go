@@ -11,20 +11,22 @@ func (e *Engine) mayOpen(req OpenRequest) error {
 		return gatekeeper.Errorf(gatekeeper.CodeRefused, "ask the operator for a token for that service",
 			"the token %s is not for service %s, so the release is not open", req.Token, req.Service)
 	}
-	if e.cfg.Policy == nil {
+	policy := e.terms.Load().Policy
+	if policy == nil {
 		return nil
 	}
-	return e.cfg.Policy.MayOpen(req.Token, req.Service)
+	return policy.MayOpen(req.Token, req.Service)
 }
 
 // mayUse refuses a rung that the operator does not allow to releases of the service.
 func (e *Engine) mayUse(service string, rung gatekeeper.Rung, action actions.Action) error {
-	if e.cfg.Policy == nil {
+	policy := e.terms.Load().Policy
+	if policy == nil {
 		return nil
 	}
 	var names []string
 	if named, ok := action.(actions.Named); ok {
 		names = named.Names()
 	}
-	return e.cfg.Policy.MayUse(service, rung, names)
+	return policy.MayUse(service, rung, names)
 }

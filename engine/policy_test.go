@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -76,5 +77,46 @@ func TestOpenAsksThePolicy(t *testing.T) {
 		still, err := w.e.Release(t.Context(), first.ID)
 		require.NoError(t, err)
 		require.Equal(t, gatekeeper.Waiting, still.State)
+	})
+}
+
+// What is reloaded holds for releases opened from then on; an open one keeps what it was opened with.
+func TestReload(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		bad(w)
+		id := w.opened(ruleR + flagPlan)
+		require.Error(t, w.e.Reload(engine.Config{DryRun: true, Freezes: []engine.Freeze{{Name: "x", Schedule: "never"}}}))
+		r, err := w.e.Open(t.Context(), request(func(r *engine.OpenRequest) {
+			r.Service, r.Bundle = "basket", bundle(replace(ruleR, "service: checkout", "")+flagPlan)
+		}))
+		require.NoError(t, err)
+		require.False(t, r.DryRun, "a refused reload changes nothing")
+
+		p := &noted{open: errors.New("not any more")}
+		require.NoError(t, w.e.Reload(engine.Config{Policy: p, DryRun: true}))
+		_, err = w.e.Open(t.Context(), request())
+		require.ErrorContains(t, err, "not any more")
+		p.open = nil
+		r, err = w.e.Open(t.Context(), request(func(r *engine.OpenRequest) {
+			r.Service, r.Bundle = "cart", bundle(replace(ruleR, "service: checkout", "")+flagPlan)
+		}))
+		require.NoError(t, err)
+		require.True(t, r.DryRun)
+		w.to(6 * mnt)
+		w.outcome(id, gatekeeper.OutcomeRolledBack)
+	})
+}
+
+// A freeze that holds rollbacks does so for open releases as soon as it is reloaded.
+func TestReloadedFreezeHoldsRollbacks(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		bad(w)
+		id := w.opened(ruleR + flagPlan)
+		freeze := engine.Freeze{Name: "night", Schedule: "0 0 * * *", Duration: time.Hour, HoldRollbacks: true}
+		require.NoError(t, w.e.Reload(engine.Config{Freezes: []engine.Freeze{freeze}}))
+		w.to(6 * mnt)
+		r, err := w.e.Release(t.Context(), id)
+		require.NoError(t, err)
+		require.Equal(t, gatekeeper.Holding, r.State)
 	})
 }

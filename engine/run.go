@@ -128,7 +128,7 @@ func (e *Engine) openRungs(r gatekeeper.Release) []actions.Action {
 func (e *Engine) openRung(r gatekeeper.Release, rung gatekeeper.Rung) (actions.Action, gatekeeper.RetrySafety, error) {
 	var connection actions.Connection
 	if rung.Connection != "" {
-		c, ok := e.cfg.Connections[rung.Connection]
+		c, ok := e.terms.Load().Connections[rung.Connection]
 		if !ok {
 			return nil, "", gatekeeper.Errorf(gatekeeper.CodeInvalid, "name one of the connections in the daemon's configuration",
 				"there is no connection %q for %s", rung.Connection, rung.Action)

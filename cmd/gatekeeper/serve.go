@@ -56,6 +56,7 @@ func (d *daemon) run(ctx context.Context, l net.Listener) error {
 		return d.engine.Run(forEngine)
 	})
 	g.Go(func() error { return d.people.Run(forTelling) })
+	g.Go(func() error { d.reloadAt(failing); return nil })
 	for _, store := range d.scrapers {
 		g.Go(func() error { return store.Run(forEngine) })
 	}
@@ -77,7 +78,7 @@ func (d *daemon) run(ctx context.Context, l net.Listener) error {
 
 // serveHTTP serves until ctx ends, then ends the streams and lets calls under way finish for a moment.
 func (d *daemon) serveHTTP(ctx context.Context, l net.Listener) error {
-	srv := api.Server(d.handler)
+	srv := api.Server(&d.face)
 	srv.ErrorLog = slog.NewLogLogger(d.log.Handler(), slog.LevelWarn)
 	done := make(chan error, 1)
 	go func() { done <- d.web.Serve(l, srv, embedded(d.log)) }()
@@ -87,7 +88,7 @@ func (d *daemon) serveHTTP(ctx context.Context, l net.Listener) error {
 	case <-ctx.Done():
 	}
 	d.log.Info("shutting down")
-	d.endStreams()
+	d.face.end()
 	grace, stop := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer stop()
 	err := srv.Shutdown(grace)

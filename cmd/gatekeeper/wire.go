@@ -120,10 +120,11 @@ type daemon struct {
 	people   people
 	scrapers []*tsdb.Store
 	manager  systemd.Manager
-	handler  http.Handler
+	face     face
+	outside  api.Config // what the face is made of, without what a reload replaces
+	reloads  reloads
 
-	endStreams context.CancelFunc // of the handler
-	closers    []func() error     // in the order of opening
+	closers []func() error // in the order of opening
 }
 
 // serve runs the daemon until ctx ends.
@@ -254,17 +255,12 @@ func (d *daemon) assemble(s settings, reg *prometheus.Registry, journal gatekeep
 	if d.people, err = s.channels.open(d.log, reg); err != nil {
 		return err
 	}
-	d.engine, err = engine.New(engine.Config{
-		Policy:  policy(s.Policy),
-		Journal: journal, Backends: backends, DefaultBackend: s.DefaultBackend,
-		Actions: d.registry, Connections: s.connections, Plans: plans(s.Plans), HealthFiles: healthFiles(s.HealthFiles),
-		Tell:           d.people.Tell,
-		KillSwitchFile: s.Guards.KillSwitchFile, DryRun: s.Guards.DryRun, DryRunServices: s.Guards.DryRunServices,
-		Freezes: freezes(s.Guards.Freezes), CoolDown: time.Duration(s.Guards.CoolDown),
-		QueryTimeout: time.Duration(s.QueryTimeout), ActionTimeout: time.Duration(s.ActionTimeout),
-		Log: d.log, Registerer: reg,
-	})
-	if err != nil {
+	terms := s.terms()
+	terms.Journal, terms.Backends, terms.DefaultBackend = journal, backends, s.DefaultBackend
+	terms.Actions, terms.Tell, terms.KillSwitchFile = d.registry, d.people.Tell, s.Guards.KillSwitchFile
+	terms.QueryTimeout, terms.ActionTimeout = time.Duration(s.QueryTimeout), time.Duration(s.ActionTimeout)
+	terms.Log, terms.Registerer = d.log, reg
+	if d.engine, err = engine.New(terms); err != nil {
 		return err
 	}
 	hooks, err := webhooks.New(webhooks.Config{Deliver: d.deliver, Log: d.log, Registerer: reg})
@@ -275,15 +271,20 @@ func (d *daemon) assemble(s settings, reg *prometheus.Registry, journal gatekeep
 	if err != nil {
 		return err
 	}
-	streams, endStreams := context.WithCancel(context.Background())
-	d.endStreams = endStreams
-	d.handler, err = api.New(api.Config{
-		Engine: ready{d.engine, d.store}, Actions: describe(d.registry), Version: version(), Tokens: s.tokens, Known: s.web.Known,
+	d.outside = api.Config{
+		Engine: ready{d.engine, d.store}, Actions: describe(d.registry), Version: version(), Reload: d.reload,
 		Alerts: hooks.Prometheus(), Webhooks: map[string]http.Handler{"alertmanager": hooks.Alertmanager()}, Signed: signed,
 		Store: d.store, Flags: flagStore{d.flags}, OFREP: flags.Handler(d.flags),
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg}),
-		Streams: streams, Log: d.log,
-	})
+		Log:     d.log,
+	}
+	if d.reloads, err = newReloads(s, reg); err != nil {
+		return err
+	}
+	show, err := d.show(s)
+	if err == nil {
+		d.face.turn(show)
+	}
 	return err
 }
 

@@ -13,6 +13,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/gatekeeper-engine/gatekeeper/engine"
 )
 
 // Limits on what a client may send.
@@ -35,6 +37,9 @@ type Config struct {
 	// Known names a client that was authenticated before its request came here, by its certificate or
 	// by basic auth. Without tokens such clients may do everything; nil: there are none.
 	Known func(*http.Request) (name string, ok bool)
+
+	// Reload reads the configuration again; an error has changed nothing. nil: it is not served.
+	Reload func(ctx context.Context, by engine.By) error
 
 	Alerts   http.Handler            // /api/v2/alerts, scope alerts; may be nil
 	Webhooks map[string]http.Handler // by the name under /webhooks/, scope alerts
@@ -143,6 +148,9 @@ func (s *server) mount(mux *http.ServeMux, spec *huma.OpenAPI) error {
 	mux.Handle("GET /openapi.yaml", document("application/openapi+yaml", asYAML))
 	mux.Handle("GET /-/healthy", document("text/plain; charset=utf-8", []byte("Gatekeeper is alive.\n")))
 	mux.HandleFunc("GET /-/ready", s.ready)
+	if s.Reload != nil {
+		mux.HandleFunc("POST /-/reload", s.reload)
+	}
 	if s.Alerts != nil {
 		mux.Handle("/api/v2/alerts", s.gate.guard(ScopeAlerts, arriving(s.bodyTimeout, s.Alerts)))
 	}

@@ -1,12 +1,15 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/engine"
+	"github.com/gatekeeper-engine/gatekeeper/rules"
 )
 
 const ciSecret, opsSecret = "ci-secret-ci-secret", "ops-secret-ops-secret"
@@ -163,6 +166,33 @@ func TestTokensForServices(t *testing.T) {
 	require.Equal(t, 201, status, body)
 	require.Equal(t, "ci", e.opens[0].Token)
 	require.Equal(t, gatekeeper.Globs{"shop-*"}, e.opens[0].Services, "the engine refuses, for it knows the service")
+}
+
+func TestReload(t *testing.T) {
+	all := tokens(t)
+	confined, err := NewToken("some", "some-secret-some-secret", []Scope{ScopeOperate})
+	require.NoError(t, err)
+	confined.Services = gatekeeper.Globs{"shop"}
+	var by []string
+	var answer error
+	f := serve(t, Config{Engine: newScripted(), Tokens: append(all, confined), Reload: func(_ context.Context, b engine.By) error {
+		by = append(by, b.Actor)
+		return answer
+	}})
+	require.Equal(t, 401, f.problem("POST", "/-/reload", "").Status)
+	require.Equal(t, 403, f.with("Authorization", "Bearer "+ciSecret).problem("POST", "/-/reload", "").Status)
+	require.Equal(t, 403, f.with("Authorization", "Bearer some-secret-some-secret").problem("POST", "/-/reload", "").Status)
+	require.Empty(t, by)
+	ops := f.with("Authorization", "Bearer "+opsSecret)
+	status, _ := ops.do("POST", "/-/reload", "")
+	require.Equal(t, 200, status)
+	require.Equal(t, 405, ops.problem("GET", "/-/reload", "").Status)
+	answer = rules.Problems{{File: "gatekeeper.yml", Line: 3, Column: 5, Message: "bad"}}
+	p := ops.problem("POST", "/-/reload", "")
+	require.Equal(t, 422, p.Status)
+	require.Equal(t, "the configuration has 1 problem: nothing was changed", p.Detail)
+	require.Equal(t, Detail{File: "gatekeeper.yml", Line: 3, Column: 5, Message: "bad"}, p.Errors[0])
+	require.Equal(t, []string{"ops", "ops"}, by)
 }
 
 // Who was authenticated before the request came here needs no token, unless there are tokens.

@@ -29,6 +29,9 @@ func (s *server) registerStore(api huma.API) {
 		},
 	}}
 	huma.Register(api, op, func(ctx context.Context, _ *struct{}) (*huma.StreamResponse, error) {
+		if err := everywhere(ctx, "a snapshot"); err != nil {
+			return nil, err
+		}
 		in, err := s.Store.Snapshot(ctx)
 		if err != nil {
 			return nil, problemOf(err)

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/prometheus/common/model"
+	"github.com/robfig/cron/v3"
 
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/actions"
@@ -50,7 +51,8 @@ type Config struct {
 	ActionTimeout  model.Duration        `yaml:"action_timeout"` // deadline of one Prepare, Apply or Observe; default 30s
 	Log            Log                   `yaml:"log"`
 
-	At Section `yaml:"-"`
+	Path string  `yaml:"-"` // of the file; "": the defaults
+	At   Section `yaml:"-"`
 }
 
 // Backend is a metric backend: exactly one of its kinds is set.
@@ -113,13 +115,15 @@ func Read(path string) (*Config, error) {
 		if errors.Is(err, fs.ErrPermission) {
 			hint = "let the daemon's user read it"
 		}
-		return nil, gatekeeper.Errorf(gatekeeper.CodeInvalid, hint, "the configuration can't be read, so nothing was started: %w", err)
+		return nil, gatekeeper.Errorf(gatekeeper.CodeInvalid, hint, "the configuration can't be read: %w", err)
 	}
 	dir, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
-	return Parse(path, dir, string(text)), nil
+	c := Parse(path, dir, string(text))
+	c.Path = path
+	return c, nil
 }
 
 // Parse reads a configuration from text; relative paths in it start at dir.
@@ -240,6 +244,10 @@ func (c *Config) checkDurations() {
 		if f.Name == "" || f.Schedule == "" {
 			f.At.Wrong("", "a freeze needs a name and a schedule")
 		}
+		if _, err := cron.ParseStandard(f.Schedule); err != nil && f.Schedule != "" {
+			f.At.Child("schedule").Wrong(`write five cron fields, such as "0 17 * * FRI"`, "freeze %q: %v", f.Name, err)
+		}
+		f.At.Child("services").Check(f.Services.Err())
 		if f.Duration <= 0 {
 			f.At.Wrong("the schedule says only when it begins", "freeze %q needs a duration above zero", f.Name)
 		}
@@ -281,7 +289,7 @@ type Broken struct {
 
 // Error gives one line per problem.
 func (b *Broken) Error() string {
-	return fmt.Sprintf("the configuration can't be used, so nothing was started:\n%v", b.Problems)
+	return fmt.Sprintf("the configuration can't be used:\n%v", b.Problems)
 }
 
 // Unwrap gives the problems.

@@ -32,7 +32,7 @@ type document struct {
 // later are keys that a later version brings, by the struct they belong to.
 var later = map[reflect.Type][]string{
 	reflect.TypeFor[Config](): {
-		"budgets", "policies", "services", "oidc", "replicas", "reload",
+		"budgets", "policies", "services", "oidc", "replicas",
 		"tls", "web", "plugins", "tracing", "federation",
 	},
 	reflect.TypeFor[Guards]():  {"budgets", "budget", "blast_radius"},

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/engine"
+	"github.com/gatekeeper-engine/gatekeeper/internal/config"
+)
+
+// reloads is what reloading needs to know: the configuration that is in force, and how the last
+// one went.
+type reloads struct {
+	mu         *sync.Mutex // one at a time
+	now        *config.Config
+	successful prometheus.Gauge
+	at         prometheus.Gauge
+	hangups    chan os.Signal
+}
+
+func newReloads(s settings, reg prometheus.Registerer) (reloads, error) {
+	r := reloads{
+		mu: &sync.Mutex{}, now: s.Config, hangups: make(chan os.Signal, 1),
+		successful: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "gatekeeper_config_last_reload_successful", Help: "Whether the last attempt to read the configuration succeeded: 1 or 0.",
+		}),
+		at: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "gatekeeper_config_last_reload_success_timestamp_seconds", Help: "When the configuration was read successfully the last time.",
+		}),
+	}
+	r.successful.Set(1)
+	r.at.Set(float64(time.Now().Unix()))
+	signal.Notify(r.hangups, syscall.SIGHUP)
+	return r, errors.Join(reg.Register(r.successful), reg.Register(r.at))
+}
+
+// reloadAt reloads at every SIGHUP until ctx ends.
+func (d *daemon) reloadAt(ctx context.Context) {
+	defer signal.Stop(d.reloads.hangups)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.reloads.hangups:
+			_ = d.reload(ctx, engine.By{Actor: "SIGHUP"}) // it is in the log
+		}
+	}
+}
+
+// reload reads the configuration again and has it in force as a whole, or changes nothing. Both
+// are said in the log and by the metric.
+func (d *daemon) reload(_ context.Context, by engine.By) error {
+	d.reloads.mu.Lock()
+	defer d.reloads.mu.Unlock()
+	err := d.replace()
+	if err != nil {
+		d.reloads.successful.Set(0)
+		d.log.Error("the configuration was not reloaded: nothing was changed", "actor", by.Actor, "err", err)
+		return err
+	}
+	d.reloads.successful.Set(1)
+	d.reloads.at.Set(float64(time.Now().Unix()))
+	d.log.Warn("the configuration was reloaded", "actor", by.Actor, "path", d.reloads.now.Path)
+	return nil
+}
+
+// replace checks everything before it changes anything.
+func (d *daemon) replace() error {
+	if d.reloads.now.Path == "" {
+		return gatekeeper.Errorf(gatekeeper.CodeRefused, "start the daemon with --config", "the daemon runs without a configuration file: there is nothing to reload")
+	}
+	cfg, err := config.Read(d.reloads.now.Path)
+	if err != nil {
+		return err
+	}
+	cfg.Keep(d.reloads.now)
+	s, err := decode(cfg, d.registry)
+	if err != nil {
+		return err
+	}
+	next, err := d.show(s)
+	if err != nil {
+		return err
+	}
+	if err := d.engine.Reload(s.terms()); err != nil {
+		next.end()
+		return err
+	}
+	d.face.turn(next)
+	d.reloads.now = cfg
+	return nil
+}
+
+// terms is what the engine takes at a reload, too.
+func (s settings) terms() engine.Config {
+	return engine.Config{
+		Connections: s.connections, Plans: plans(s.Plans), HealthFiles: healthFiles(s.HealthFiles), Policy: policy(s.Policy),
+		DryRun: s.Guards.DryRun, DryRunServices: s.Guards.DryRunServices,
+		Freezes: freezes(s.Guards.Freezes), CoolDown: time.Duration(s.Guards.CoolDown),
+	}
+}
