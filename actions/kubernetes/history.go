@@ -1,7 +1,9 @@
 package kubernetes
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -59,7 +61,7 @@ func historyOf(ctx context.Context, api dynamic.Interface, w *workload) ([]revis
 		}
 		all = append(all, r)
 	}
-	slices.SortFunc(all, func(a, b revision) int { return int(b.number - a.number) })
+	slices.SortFunc(all, func(a, b revision) int { return cmp.Compare(b.number, a.number) })
 	return all, nil
 }
 
@@ -78,7 +80,7 @@ func revisionOf(one *unstructured.Unstructured) (revision, error) {
 	}
 	found, ok, err := unstructured.NestedMap(one.Object, path...)
 	if err != nil || !ok {
-		return r, fmt.Errorf("it holds no pod template")
+		return r, errors.New("it holds no pod template")
 	}
 	r.template, err = templateOf(found)
 	return r, err

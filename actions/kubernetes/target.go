@@ -10,7 +10,7 @@ import (
 
 const (
 	targetVersion = 1
-	maxTemplate   = 256 << 10 // bytes of a pod template in the journal
+	maxTemplate   = 64 << 10 // bytes of a pod template: the targets of several rungs share one fact, gatekeeper.MaxFact
 )
 
 // target is what a rung returns to: the pod template, never a revision's number, which an undo

@@ -136,7 +136,7 @@ func TestPrepareRefuses(t *testing.T) {
 		"no object":  {daemonSet, func(f *fake, k kind) { delete(f.objects, path(k, "checkout")) }, "there is no daemonset shop/checkout", gatekeeper.CodeNotFound},
 		"paused":     {deployment, spec("paused", true), "it is paused: resume it", gatekeeper.CodeConflict},
 		"on delete":  {statefulSet, spec("updateStrategy", content{"type": "OnDelete"}), "OnDelete", gatekeeper.CodeConflict},
-		"large":      {deployment, spec("template", podTemplate(string(make([]byte, maxTemplate)))), "more than the 262144 that can be pinned", gatekeeper.CodeRefused},
+		"large":      {deployment, spec("template", podTemplate(string(make([]byte, maxTemplate)))), "more than the 65536 that can be pinned", gatekeeper.CodeRefused},
 		"no reviews": {deployment, func(f *fake, _ kind) { f.answer = func(*http.Request) (int, string) { return 500, "InternalError" } }, "could not be asked to ask for permissions", gatekeeper.CodeUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
