@@ -24,6 +24,7 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper/engine"
 	"github.com/gatekeeper-engine/gatekeeper/internal/alertmanager"
 	"github.com/gatekeeper-engine/gatekeeper/internal/memory"
+	"github.com/gatekeeper-engine/gatekeeper/internal/notify"
 	"github.com/gatekeeper-engine/gatekeeper/internal/servertest"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
 	"github.com/gatekeeper-engine/gatekeeper/webhooks"
@@ -98,6 +99,8 @@ func metrics(t *testing.T) names {
 	_, err = webhooks.New(webhooks.Config{Deliver: deliver, Log: slog.New(slog.DiscardHandler), Registerer: n})
 	require.NoError(t, err)
 	_, err = alertmanager.New(alertmanager.Config{}, slog.New(slog.DiscardHandler), n)
+	require.NoError(t, err)
+	_, err = notify.NewCounters(n)
 	require.NoError(t, err)
 	return n
 }
