@@ -249,7 +249,7 @@ func compareTargets(rungs []gatekeeper.Rung, found []gatekeeper.Live) string {
 		usable++
 		live := found[i]
 		switch {
-		case live.Position == gatekeeper.AtTarget:
+		case live.Position == gatekeeper.AtTarget || live.Position == gatekeeper.InProgress: // or on its way there
 			there++
 		case rung.Target.Kind != gatekeeper.Restore || rung.ChangedByOther == rules.Rollback || live.Position == gatekeeper.Unknown:
 		case rung.Released == nil || rung.Released.Print == "" || live.Print != rung.Released.Print:

@@ -687,15 +687,18 @@ func TestTimeline_T26_ChangedByHand(t *testing.T) {
 }
 
 func TestTimeline_T27_NothingToRollBack(t *testing.T) {
-	timeline(t, func(t *testing.T, w *world) {
-		bad(w)
-		id := w.opened(unbound(ruleR) + flagPlan)
-		w.targets["one"].set("v1")
-		w.to(10 * mnt)
-		_, held := w.one(id, gatekeeper.KindHeld)
-		require.Equal(t, gatekeeper.HoldTarget, held.(gatekeeper.Held).Reason)
-		require.Contains(t, held.(gatekeeper.Held).Says, "nothing to roll back")
-	})
+	for _, rolling := range []bool{false, true} { // pods of the old version that restart are no other version
+		timeline(t, func(t *testing.T, w *world) {
+			bad(w)
+			id := w.opened(unbound(ruleR) + flagPlan)
+			w.targets["one"].set("v1")
+			w.targets["one"].rolling = rolling
+			w.to(10 * mnt)
+			_, held := w.one(id, gatekeeper.KindHeld)
+			require.Equal(t, gatekeeper.HoldTarget, held.(gatekeeper.Held).Reason)
+			require.Contains(t, held.(gatekeeper.Held).Says, "nothing to roll back")
+		})
+	}
 }
 
 const external = `

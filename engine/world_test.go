@@ -417,6 +417,7 @@ type target struct {
 	stuck   time.Duration // so do Prepare and Observe
 	lose    bool          // Apply has its effect and then loses the reply
 	after   func()        // called after an effect
+	rolling bool          // it is in progress to where it is
 }
 
 func (t *target) set(live string) {
@@ -507,6 +508,9 @@ func (a *switchAction) Observe(_ context.Context, t gatekeeper.Target) (gatekeep
 	var to string
 	if err := json.Unmarshal(t.Data, &to); err != nil {
 		return gatekeeper.Live{}, err
+	}
+	if a.live == to && a.rolling {
+		return gatekeeper.Live{Position: gatekeeper.InProgress, Print: a.live, Says: a.name + " goes to " + a.live}, nil
 	}
 	if a.live == to {
 		return gatekeeper.Live{Position: gatekeeper.AtTarget, Print: a.live, Says: a.name + " is at " + a.live}, nil
