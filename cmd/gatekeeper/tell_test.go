@@ -124,7 +124,7 @@ func TestSignedRequestsOverTheDaemon(t *testing.T) {
 	require.Equal(t, "watching", answer["state"])
 	status, answer = post(`{"action":"extend","id":"b1","by":"15m"}`)
 	require.Equal(t, http.StatusOK, status, "%v", answer)
-	status, answer = post(`{"action":"extend","id":"b1","by":"15m"}`)
+	status, _ = post(`{"action":"extend","id":"b1","by":"15m"}`)
 	require.Equal(t, http.StatusOK, status)
 	status, _ = post(`{"action":"mark-irreversible","id":"b1","why":"a migration"}`)
 	require.Equal(t, http.StatusOK, status)
