@@ -287,7 +287,7 @@ func (e *Engine) KillSwitch() KillSwitch { return e.killSwitch.state() }
 func (e *Engine) SetKillSwitch(_ context.Context, on bool, by By) (KillSwitch, error) {
 	state, err := e.killSwitch.set(on, by, time.Now())
 	e.log.Warn("kill switch", "on", state.On, "actor", by.Actor, "why", by.Why)
-	e.each((*run).poke)
+	e.noteAll(by, "the kill switch was turned "+onOff(state.On))
 	return state, err
 }
 

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -85,7 +86,7 @@ func TestReload(t *testing.T) {
 	timeline(t, func(t *testing.T, w *world) {
 		bad(w)
 		id := w.opened(ruleR + flagPlan)
-		require.Error(t, w.e.Reload(engine.Config{DryRun: true, Freezes: []engine.Freeze{{Name: "x", Schedule: "never"}}}))
+		require.Error(t, w.e.Reload(engine.Config{DryRun: true, Freezes: []engine.Freeze{{Name: "x", Schedule: "never"}}}, alice))
 		r, err := w.e.Open(t.Context(), request(func(r *engine.OpenRequest) {
 			r.Service, r.Bundle = "basket", bundle(replace(ruleR, "service: checkout", "")+flagPlan)
 		}))
@@ -93,7 +94,7 @@ func TestReload(t *testing.T) {
 		require.False(t, r.DryRun, "a refused reload changes nothing")
 
 		p := &noted{open: errors.New("not any more")}
-		require.NoError(t, w.e.Reload(engine.Config{Policy: p, DryRun: true}))
+		require.NoError(t, w.e.Reload(engine.Config{Policy: p, DryRun: true}, alice))
 		_, err = w.e.Open(t.Context(), request())
 		require.ErrorContains(t, err, "not any more")
 		p.open = nil
@@ -113,10 +114,28 @@ func TestReloadedFreezeHoldsRollbacks(t *testing.T) {
 		bad(w)
 		id := w.opened(ruleR + flagPlan)
 		freeze := engine.Freeze{Name: "night", Schedule: "0 0 * * *", Duration: time.Hour, HoldRollbacks: true}
-		require.NoError(t, w.e.Reload(engine.Config{Freezes: []engine.Freeze{freeze}}))
+		require.NoError(t, w.e.Reload(engine.Config{Freezes: []engine.Freeze{freeze}}, alice))
 		w.to(6 * mnt)
 		r, err := w.e.Release(t.Context(), id)
 		require.NoError(t, err)
 		require.Equal(t, gatekeeper.Holding, r.State)
+		_, body := w.one(id, gatekeeper.KindNoted)
+		require.Contains(t, body.(gatekeeper.Noted).Text, "other freezes")
+	})
+}
+
+// What somebody does that concerns every open release is a fact of each, with who and why.
+func TestTheKillSwitchIsNoted(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		id := w.opened(ruleR + flagPlan)
+		_, err := w.e.SetKillSwitch(t.Context(), true, engine.By{Actor: "alice", Why: "trouble"})
+		require.NoError(t, err)
+		w.to(time.Second)
+		facts, err := w.e.Facts(t.Context(), id)
+		require.NoError(t, err)
+		i := slices.IndexFunc(facts, func(f gatekeeper.Fact) bool { return f.Body.Kind() == gatekeeper.KindNoted })
+		require.GreaterOrEqual(t, i, 0)
+		require.Equal(t, "alice", facts[i].Actor)
+		require.Equal(t, gatekeeper.Noted{Text: "the kill switch was turned on: trouble"}, facts[i].Body)
 	})
 }

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/gatekeeper-engine/gatekeeper"
@@ -44,15 +46,30 @@ func noHealthFiles(name string) (rules.Bundle, error) {
 // DryRun, DryRunServices, Freezes and CoolDown; the rest stays as it was. An opening is wholly
 // before or after it. Open releases keep their rules, their plan and their connections until the
 // engine runs again; freezes that hold rollbacks and the cool-down hold for them from now on. An
-// error changes nothing.
-func (e *Engine) Reload(cfg Config) error {
+// error changes nothing. Open releases for which something else holds now have it noted.
+func (e *Engine) Reload(cfg Config, by By) error {
 	next, err := newTerms(cfg)
 	if err != nil {
 		return err
 	}
 	e.opens.Lock()
-	e.terms.Store(next)
+	last := e.terms.Swap(next)
 	e.opens.Unlock()
-	e.each((*run).poke)
+	if last.CoolDown != next.CoolDown || !slices.EqualFunc(last.freezes, next.freezes, sameFreeze) {
+		e.noteAll(by, "the configuration was reloaded: other freezes or another cool-down hold from now on")
+	}
 	return nil
+}
+
+func sameFreeze(a, b freeze) bool { return reflect.DeepEqual(a.Freeze, b.Freeze) }
+
+// noteAll notes in every open release what was done that concerns it, and by whom, and has it look again.
+func (e *Engine) noteAll(by By, text string) {
+	e.each(func(u *run) {
+		go u.send(func() {
+			if err := u.recordBy(by.Actor, time.Now(), gatekeeper.Noted{Text: join2(text, by.Why)}); err != nil {
+				u.log.Error("it could not be noted what was done", "what", text, "actor", by.Actor, "err", err)
+			}
+		})
+	})
 }

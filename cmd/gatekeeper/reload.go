@@ -60,7 +60,7 @@ func (d *daemon) reloadAt(ctx context.Context) {
 func (d *daemon) reload(_ context.Context, by engine.By) error {
 	d.reloads.mu.Lock()
 	defer d.reloads.mu.Unlock()
-	err := d.replace()
+	err := d.replace(by)
 	if err != nil {
 		d.reloads.successful.Set(0)
 		d.log.Error("the configuration was not reloaded: nothing was changed", "actor", by.Actor, "err", err)
@@ -73,7 +73,7 @@ func (d *daemon) reload(_ context.Context, by engine.By) error {
 }
 
 // replace checks everything before it changes anything.
-func (d *daemon) replace() error {
+func (d *daemon) replace(by engine.By) error {
 	if d.reloads.now.Path == "" {
 		return gatekeeper.Errorf(gatekeeper.CodeRefused, "start the daemon with --config", "the daemon runs without a configuration file: there is nothing to reload")
 	}
@@ -90,7 +90,7 @@ func (d *daemon) replace() error {
 	if err != nil {
 		return err
 	}
-	if err := d.engine.Reload(s.terms()); err != nil {
+	if err := d.engine.Reload(s.terms(), by); err != nil {
 		next.end()
 		return err
 	}

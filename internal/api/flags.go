@@ -90,7 +90,11 @@ func (s *server) registerFlags(api huma.API) {
 			if b.Percentage != nil {
 				f.Percentage = *b.Percentage
 			}
-			return flagAnswer(s.Flags.Put(ctx, f))
+			stored, err := s.Flags.Put(ctx, f)
+			if err == nil {
+				s.Log.Warn("flag changed", "flag", stored.Key, "version", stored.Version, "enabled", stored.Enabled, "actor", callerOf(ctx).actor(""))
+			}
+			return flagAnswer(stored, err)
 		})
 	huma.Register(api, s.operation("delete-flag", http.MethodDelete, "/flags/{key}", "Delete a flag", ScopeOperate,
 		http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable),
@@ -101,6 +105,7 @@ func (s *server) registerFlags(api huma.API) {
 			if err := s.Flags.Delete(ctx, in.Key, in.Version); err != nil {
 				return nil, problemOf(err)
 			}
+			s.Log.Warn("flag deleted", "flag", in.Key, "version", in.Version, "actor", callerOf(ctx).actor(""))
 			return nil, nil
 		})
 }

@@ -1,7 +1,10 @@
 package api
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -64,4 +67,18 @@ func TestFlags(t *testing.T) {
 
 	guarded := serve(t, Config{Engine: newScripted(), Flags: shelf{}, Tokens: tokens(t)})
 	require.Equal(t, 403, guarded.with("Authorization", "Bearer "+ciSecret).problem("PUT", "/api/v1/flags/new", `{"enabled":true}`).Status)
+}
+
+// Who changed a flag is in the log; a change that was refused is not.
+func TestFlagChangesAreLogged(t *testing.T) {
+	var said bytes.Buffer
+	f := serve(t, Config{Engine: newScripted(), Flags: shelf{}, Tokens: tokens(t), Log: slog.New(slog.NewTextHandler(&said, nil))})
+	ops := f.with("Authorization", "Bearer "+opsSecret)
+	status, body := ops.do("PUT", "/api/v1/flags/f", `{"enabled":true}`)
+	require.Equal(t, 200, status, body)
+	require.Equal(t, 409, ops.problem("PUT", "/api/v1/flags/f", `{"enabled":true}`).Status)
+	status, _ = ops.do("DELETE", "/api/v1/flags/f?version=1", "")
+	require.Equal(t, 204, status)
+	require.Equal(t, 1, strings.Count(said.String(), `msg="flag changed" flag=f version=1 enabled=true actor=ops`))
+	require.Contains(t, said.String(), `msg="flag deleted" flag=f version=1 actor=ops`)
 }
