@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -8,24 +9,43 @@ import (
 
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/actions/builtin"
+	"github.com/gatekeeper-engine/gatekeeper/internal/config"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
 )
 
 func checkCommand() *cobra.Command {
 	var out format
+	var settings string
 	cmd := &cobra.Command{
-		Use:   "check FILE...",
+		Use:   "check [FILE...]",
 		Short: "Check health files and Prometheus rule files, and print what each rule leads to",
 		Long: `Check reads health files, or plain Prometheus rule files, as a release would, tells everything
 that is wrong with its position, and prints what a breach of each rule does.
 
+With --config it checks the daemon's configuration too, as serve and a reload would, with the files that
+it names. Nothing is started or asked.
+
 It exits with 2 when a file can't be used; warnings do not change the exit code.`,
-		Args: cobra.MinimumNArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if settings != "" {
+				return nil
+			}
+			return cobra.MinimumNArgs(1)(cmd, args)
+		},
 	}
 	out.flags(cmd.Flags())
+	cmd.Flags().StringVar(&settings, "config", "", "the daemon's configuration to check")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var all []checked
 		bad := 0
+		if settings != "" {
+			c, err := checkConfig(settings)
+			if err != nil {
+				return err
+			}
+			bad += len(c.Problems)
+			all = append(all, c)
+		}
 		for _, name := range args {
 			c, err := check(name)
 			if err != nil {
@@ -55,6 +75,25 @@ type checked struct {
 	Responses []string       `json:"responses,omitempty"`
 
 	bundle rules.Bundle
+	config bool // it is the daemon's configuration
+}
+
+// checkConfig reads the daemon's configuration as serve does.
+func checkConfig(name string) (checked, error) {
+	cfg, err := config.Read(name)
+	if err != nil {
+		return checked{}, err
+	}
+	registry, err := builtin.Registry(nil)
+	if err != nil {
+		return checked{}, err
+	}
+	c := checked{File: name, Problems: rules.Problems{}, config: true}
+	_, err = decode(cfg, registry)
+	if broken, ok := errors.AsType[*config.Broken](err); ok {
+		c.Problems, c.bundle, err = broken.Problems, broken.Source, nil
+	}
+	return c, err
 }
 
 func check(name string) (checked, error) {
@@ -104,6 +143,10 @@ func (c checked) print(w io.Writer) error {
 	}
 	if len(c.Problems) > 0 {
 		fmt.Fprintln(w)
+	}
+	if c.config && len(c.Problems) == 0 {
+		_, err := fmt.Fprintf(w, "%s: can be used\n", c.File)
+		return err
 	}
 	if len(c.Responses) == 0 {
 		_, err := fmt.Fprintf(w, "%s: can't be used\n", c.File)

@@ -179,3 +179,17 @@ func TestAReloadTakesTokensBack(t *testing.T) {
 	require.Equal(t, 401, status)
 	require.Equal(t, 0, r.stop(), "%s", r.said)
 }
+
+func TestCheckConfig(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gatekeeper.yml")
+	require.NoError(t, os.WriteFile(path, []byte("log: {level: debug}\n"), 0o600))
+	require.Equal(t, path+": can be used\n", gk(t, 0, "check", "--config", path))
+	require.NoError(t, os.WriteFile(path, []byte("log: {level: loud}\nguards:\n  freezes: [{name: a, schedule: never, duration: 1h}]\n"), 0o600))
+	said := gk(t, 2, "check", "--config", path)
+	for _, want := range []string{":1:14: error", "^^^^", ":3:33: error", "can't be used"} {
+		require.Contains(t, said, want)
+	}
+	require.Contains(t, gk(t, 2, "check", "--config", path, "-o", "json"), `"line": 3`)
+	gk(t, 2, "check")
+	gk(t, 2, "check", "--config", path+".none")
+}
