@@ -102,6 +102,7 @@ func metrics(t *testing.T) names {
 	require.NoError(t, err)
 	_, err = notify.NewCounters(n)
 	require.NoError(t, err)
+	n["gatekeeper_config_last_reload_successful"] = true // of package main, which asks for it in a test of its own
 	return n
 }
 

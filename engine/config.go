@@ -25,11 +25,11 @@ type Config struct {
 
 	Policy Policy // who may open what, and with which rungs; nil: everybody everything
 
-	KillSwitchFile string        // while it exists every rollback is held; "" keeps the switch in memory only
-	DryRun         bool          // for every release
-	DryRunServices []string      // for these services
-	Freezes        []Freeze      // when opens are refused
-	CoolDown       time.Duration // after a rollback, breaches of the same service and environment ask a person; default 0: only while a rule still sees the old harm
+	KillSwitchFile string           // while it exists every rollback is held; "" keeps the switch in memory only
+	DryRun         bool             // for every release
+	DryRunServices gatekeeper.Globs // for these services
+	Freezes        []Freeze         // when opens are refused
+	CoolDown       time.Duration    // after a rollback, breaches of the same service and environment ask a person; default 0: only while a rule still sees the old harm
 
 	QueryTimeout  time.Duration // deadline of one query; default 10s
 	ActionTimeout time.Duration // deadline of one Prepare, Apply or Observe; default 30s

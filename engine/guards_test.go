@@ -84,7 +84,7 @@ func TestDryRun(t *testing.T) {
 			return ruleR + flagPlan, func(*engine.OpenRequest) {}
 		},
 		"service": func(w *world) (string, func(*engine.OpenRequest)) {
-			w.with(func(c *engine.Config) { c.DryRunServices = []string{"checkout"} })
+			w.with(func(c *engine.Config) { c.DryRunServices = []string{"basket", "check*"} })
 			return ruleR + flagPlan, func(*engine.OpenRequest) {}
 		},
 		"file": func(*world) (string, func(*engine.OpenRequest)) {

@@ -298,15 +298,7 @@ func (e *Engine) opened(req OpenRequest, id string, file *rules.File, old *run) 
 
 func (e *Engine) dryRun(service string) bool {
 	t := e.terms.Load()
-	if t.DryRun {
-		return true
-	}
-	for _, s := range t.DryRunServices {
-		if s == service {
-			return true
-		}
-	}
-	return false
+	return t.DryRun || t.DryRunServices.Match(service)
 }
 
 // previousVersion is what the superseded release would have returned to, for it never passed, or

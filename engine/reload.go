@@ -17,7 +17,7 @@ type terms struct {
 	HealthFiles    func(name string) (rules.Bundle, error)
 	Policy         Policy
 	DryRun         bool
-	DryRunServices []string
+	DryRunServices gatekeeper.Globs
 	CoolDown       time.Duration
 	freezes        []freeze
 }

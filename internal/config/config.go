@@ -76,11 +76,11 @@ type Token struct {
 
 // Guards are what stands between a breach and a rollback for every release.
 type Guards struct {
-	KillSwitchFile string         `yaml:"kill_switch_file"` // while it exists every rollback is held; default in DataDir
-	DryRun         bool           `yaml:"dry_run"`          // for every release
-	DryRunServices []string       `yaml:"dry_run_services"`
-	CoolDown       model.Duration `yaml:"cool_down"` // after a rollback; default 0: only while rules still see its harm
-	Freezes        []Freeze       `yaml:"freezes"`
+	KillSwitchFile string           `yaml:"kill_switch_file"` // while it exists every rollback is held; default in DataDir
+	DryRun         bool             `yaml:"dry_run"`          // for every release
+	DryRunServices gatekeeper.Globs `yaml:"dry_run_services"` // for these services
+	CoolDown       model.Duration   `yaml:"cool_down"`        // after a rollback; default 0: only while rules still see its harm
+	Freezes        []Freeze         `yaml:"freezes"`
 }
 
 // Freeze is a time in which no release may be opened.
@@ -240,6 +240,7 @@ func loopback(host string) bool {
 func (c *Config) checkDurations() {
 	positive(c.At, "query_timeout", c.QueryTimeout)
 	positive(c.At, "action_timeout", c.ActionTimeout)
+	c.At.Child("guards").Child("dry_run_services").Check(c.Guards.DryRunServices.Err())
 	for _, f := range c.Guards.Freezes {
 		if f.Name == "" || f.Schedule == "" {
 			f.At.Wrong("", "a freeze needs a name and a schedule")

@@ -220,3 +220,9 @@ func TestReadNamesTheFile(t *testing.T) {
 	require.ErrorContains(t, err, "none.yml")
 	require.Equal(t, gatekeeper.CodeInvalid, gatekeeper.CodeOf(err))
 }
+
+func TestBadGlobsOfDryRuns(t *testing.T) {
+	err := Parse("c.yml", ".", "guards:\n  dry_run_services: ['[x']\n").Err()
+	require.ErrorContains(t, err, `c.yml:2:`)
+	require.ErrorContains(t, err, `the glob "[x" can't be used`)
+}
