@@ -54,7 +54,7 @@ func printKillSwitch(cmd *cobra.Command, out format, k engine.KillSwitch) error 
 	}
 	s := "the kill switch is off"
 	if k.On {
-		s = "the kill switch is on: every rollback waits for a person"
+		s = "the kill switch is on: every rollback is held until it is turned off"
 	}
 	if k.Actor != "" {
 		s += ", by " + k.Actor
