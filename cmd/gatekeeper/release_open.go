@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -24,7 +23,7 @@ type opening struct {
 	planFile      string
 	labels        map[string]string
 	window        time.Duration
-	ifUnreachable string
+	ifUnreachable unreachable
 	wait          bool
 	timeout       time.Duration
 	out           format
@@ -48,7 +47,7 @@ func (o *opening) flags(f *pflag.FlagSet) {
 	f.BoolVar(&b.Deployed, "deployed", false, "start the window at once")
 	f.StringVar(&b.ID, "id", "", "your id for it, such as the pipeline's: the same request again gives the same release; default: a new one")
 	f.StringVar(&b.Actor, "actor", env("GATEKEEPER_ACTOR", os.Getenv("USER")), "on whose behalf, for the journal (GATEKEEPER_ACTOR)")
-	f.StringVar(&o.ifUnreachable, "if-unreachable", "fail", "fail (exit code 7) or continue (exit code 0, the release is not watched)")
+	o.ifUnreachable.flags(f)
 	f.BoolVar(&o.wait, "wait", false, "follow it until it ends; the exit code is its outcome")
 	f.DurationVar(&o.timeout, "timeout", 0, "with --wait: give up after so long (exit code 6); 0: never")
 	o.out.flags(f)
@@ -70,10 +69,9 @@ on standard output. Deploy after it ended, then say so: gatekeeper release deplo
 			return err
 		}
 		r, err := c.Open(cmd.Context(), body)
-		if _, away := errors.AsType[*client.Unreachable](err); away && o.ifUnreachable == "continue" {
-			say(cmd, "warning: %v", err)
-			say(cmd, "warning: going on, for --if-unreachable=continue was given: version %s is not watched and will not be rolled back", body.Version)
-			return nil
+		if err != nil && o.ifUnreachable.forgives(cmd, err, false) {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), body.ID) // for the pipeline's next steps
+			return err
 		}
 		if err != nil {
 			return err
@@ -94,8 +92,8 @@ func (o *opening) request() (api.OpenBody, error) {
 		return b, usagef("--plan and --plan-file exclude each other")
 	case o.planFile != "" && o.file == "":
 		return b, usagef("--plan-file needs the health file it belongs to: -f")
-	case o.ifUnreachable != "fail" && o.ifUnreachable != "continue":
-		return b, usagef("--if-unreachable takes fail or continue, not %q", o.ifUnreachable)
+	case o.ifUnreachable.check() != nil:
+		return b, o.ifUnreachable.check()
 	case o.window < 0:
 		return b, usagef("--window can't be negative")
 	}

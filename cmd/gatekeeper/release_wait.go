@@ -19,6 +19,7 @@ const patience = 5 * time.Minute
 func waitCommand() *cobra.Command {
 	var out format
 	var timeout time.Duration
+	var away unreachable
 	cmd := &cobra.Command{
 		Use: "wait ID", Short: "Follow a release live until it ends; the exit code is its outcome",
 		Long: `Wait prints what happens as it happens and ends with the release.
@@ -29,8 +30,16 @@ Exit codes: 0 passed, 1 error (also: aborted, superseded), 3 rolled back, 4 roll
 	}
 	out.flags(cmd.Flags())
 	cmd.Flags().DurationVar(&timeout, "timeout", 0, "give up waiting after so long (exit code 6); the release goes on; 0: never")
+	away.flags(cmd.Flags())
 	return remote(cmd, func(cmd *cobra.Command, c *client.Client, args []string) error {
-		return wait(cmd, c, args[0], timeout, out)
+		if err := away.check(); err != nil {
+			return err
+		}
+		err := wait(cmd, c, args[0], timeout, out)
+		if away.forgives(cmd, err, true) {
+			return nil
+		}
+		return err
 	})
 }
 
