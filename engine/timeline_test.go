@@ -690,9 +690,9 @@ func TestTimeline_T27_NothingToRollBack(t *testing.T) {
 	for _, rolling := range []bool{false, true} { // pods of the old version that restart are no other version
 		timeline(t, func(t *testing.T, w *world) {
 			bad(w)
+			w.targets["one"].rolling = rolling
 			id := w.opened(unbound(ruleR) + flagPlan)
 			w.targets["one"].set("v1")
-			w.targets["one"].rolling = rolling
 			w.to(10 * mnt)
 			_, held := w.one(id, gatekeeper.KindHeld)
 			require.Equal(t, gatekeeper.HoldTarget, held.(gatekeeper.Held).Reason)
