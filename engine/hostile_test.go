@@ -79,7 +79,7 @@ func TestHostile_Backends(t *testing.T) {
 				timeline(t, func(t *testing.T, w *world) {
 					w.traffic(between(3*mnt, forever, ratio))
 					misbehaves := func(v rules.Vector) (rules.Vector, error) {
-						if time.Since(w.d) < 3*mnt || len(w.targets["one"].done()) > 0 {
+						if w.now() < 3*mnt || len(w.targets["one"].done()) > 0 {
 							return v, nil
 						}
 						return c.change(v)

@@ -126,6 +126,13 @@ func (w *world) to(at time.Duration) {
 
 func (w *world) since(t time.Time) time.Duration { return t.Sub(w.d).Round(time.Millisecond) }
 
+// now is the time since D, also for what runs beside the test.
+func (w *world) now() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return time.Since(w.d)
+}
+
 // open opens version v2 over v1 and marks it as deployed at once: D is now.
 func (w *world) open(file string, with ...func(*engine.OpenRequest)) gatekeeper.Release {
 	w.t.Helper()
