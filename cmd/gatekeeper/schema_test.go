@@ -126,3 +126,11 @@ func TestSchemaRefuses(t *testing.T) {
 	require.Empty(t, problems(t, h, "rollback: [{action: flag/set, connection: flags, with: {flag: a, percentage: 2.5, restore: false}, recover_within: 1m30s}]"))
 	require.Empty(t, problems(t, c, "policy: [{services: ['*'], open: [ci], allow: [{targets: [a]}]}]\nguards: {cool_down: 5m}\nbackends: {a: {tsdb: {retention_size: 5GB}}}"))
 }
+
+// The reference in docs/reference is that of the code.
+func TestReferenceIsWritten(t *testing.T) {
+	for _, name := range []string{"commands", "actions"} {
+		want := gk(t, 0, "docs", name)
+		require.Equal(t, want, page(t, "docs/reference/"+name+".md"), "write it again: gatekeeper docs %s > docs/reference/%s.md", name, name)
+	}
+}
