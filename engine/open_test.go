@@ -221,6 +221,11 @@ func TestFencedEngineEnds(t *testing.T) {
 		w.to(mnt)
 		w.journal = w.journal.Reopen() // another Gatekeeper takes the journal
 		w.to(10 * mnt)
+		select {
+		case <-w.fenced:
+		default:
+			require.Fail(t, "it goes on running")
+		}
 		require.Equal(t, gatekeeper.CodeUnavailable, gatekeeper.CodeOf(w.e.Ready()))
 		_, err := w.e.Open(t.Context(), request())
 		require.Equal(t, gatekeeper.CodeUnavailable, gatekeeper.CodeOf(err))

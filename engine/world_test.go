@@ -38,6 +38,7 @@ type world struct {
 	cfg     engine.Config
 	e       *engine.Engine
 	stop    func()
+	fenced  <-chan struct{} // closed when Run ended because the journal is another's
 
 	mu      sync.Mutex
 	series  func(name, version string, at time.Duration) (float64, bool)
@@ -101,15 +102,19 @@ func (w *world) boot() {
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(w.t.Context())
 	over := make(chan struct{})
+	fenced := make(chan struct{})
 	go func() {
 		defer close(over)
-		if err := e.Run(ctx); err != nil && !errors.Is(err, gatekeeper.ErrFenced) {
+		switch err := e.Run(ctx); {
+		case errors.Is(err, gatekeeper.ErrFenced):
+			close(fenced)
+		case err != nil:
 			w.t.Errorf("engine: %v", err)
 		}
 	}()
 	synctest.Wait()
 	require.NoError(w.t, e.Ready())
-	w.e, w.stop = e, func() { cancel(); <-over }
+	w.e, w.fenced, w.stop = e, fenced, func() { cancel(); <-over }
 }
 
 // kill ends the engine as kill -9 would: nothing more of it reaches the journal.
