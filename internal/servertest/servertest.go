@@ -1,5 +1,5 @@
-// Package servertest runs real servers for tests: Debian's Prometheus and Alertmanager, on
-// loopback, until the test ends. Where a program is missing the test is skipped visibly; with
+// Package servertest runs real servers for tests and benchmarks: Debian's Prometheus and
+// Alertmanager, on loopback, until the test ends. Where a program is missing the test is skipped visibly; with
 // CI=true it fails.
 package servertest
 
@@ -17,38 +17,37 @@ import (
 
 // Prometheus runs Prometheus with a configuration and further flags, waits until it is ready and
 // gives its URL. Files beside the configuration, such as rules.yml, are given by their names.
-func Prometheus(t *testing.T, config string, files map[string]string, flags ...string) (url string) {
+func Prometheus(t testing.TB, config string, files map[string]string, flags ...string) (url string) {
 	t.Helper()
 	dir, address := t.TempDir(), Address(t)
 	write(t, dir, "config.yml", config)
 	for name, content := range files {
 		write(t, dir, name, content)
 	}
-	run(t, "prometheus", append([]string{
+	Run(t, "prometheus", append([]string{
 		"--config.file=" + filepath.Join(dir, "config.yml"), "--storage.tsdb.path=" + filepath.Join(dir, "data"),
 		"--web.listen-address=" + address, "--log.level=warn",
-	}, flags...))
-	ready(t, "http://"+address+"/-/ready")
+	}, flags...)...)
+	Ready(t, "http://"+address+"/-/ready")
 	return "http://" + address
 }
 
 // Alertmanager runs Alertmanager with a configuration and further flags, waits until it is ready
 // and gives its URL; prefix is the path it serves below, "" for none.
-func Alertmanager(t *testing.T, config, prefix string) (url string) {
+func Alertmanager(t testing.TB, config, prefix string) (url string) {
 	t.Helper()
 	dir, address := t.TempDir(), Address(t)
 	write(t, dir, "config.yml", config)
-	run(t, "prometheus-alertmanager", []string{
-		"--config.file=" + filepath.Join(dir, "config.yml"), "--storage.path=" + filepath.Join(dir, "data"),
-		"--web.listen-address=" + address, "--web.route-prefix=" + prefix, "--cluster.listen-address=", "--log.level=warn",
-	})
+	Run(t, "prometheus-alertmanager",
+		"--config.file="+filepath.Join(dir, "config.yml"), "--storage.path="+filepath.Join(dir, "data"),
+		"--web.listen-address="+address, "--web.route-prefix="+prefix, "--cluster.listen-address=", "--log.level=warn")
 	url = "http://" + address + prefix
-	ready(t, url+"/-/ready")
+	Ready(t, url+"/-/ready")
 	return url
 }
 
 // Address gives host:port on loopback that nobody listens on.
-func Address(t *testing.T) string {
+func Address(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -59,7 +58,7 @@ func Address(t *testing.T) string {
 }
 
 // Need gives the path of a program from Debian's package of the same name.
-func Need(t *testing.T, program string) (path string) {
+func Need(t testing.TB, program string) (path string) {
 	t.Helper()
 	path, err := exec.LookPath(program)
 	if err == nil {
@@ -72,7 +71,8 @@ func Need(t *testing.T, program string) (path string) {
 	return ""
 }
 
-func run(t *testing.T, program string, args []string) {
+// Run runs a program until the test ends and shows what it wrote if the test failed.
+func Run(t testing.TB, program string, args ...string) {
 	t.Helper()
 	var log strings.Builder
 	cmd := exec.Command(Need(t, program), args...)
@@ -91,7 +91,8 @@ func run(t *testing.T, program string, args []string) {
 	})
 }
 
-func ready(t *testing.T, url string) {
+// Ready waits until GET url gives 200.
+func Ready(t testing.TB, url string) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		resp, err := http.Get(url)
@@ -106,7 +107,7 @@ func ready(t *testing.T, url string) {
 	t.Fatalf("%s does not become ready", url)
 }
 
-func write(t *testing.T, dir, name, content string) {
+func write(t testing.TB, dir, name, content string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 		t.Fatal(err)
