@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/rules/promexpr"
 )
 
 // Bound is a health file with a release's values in it. It does not change and may be used
@@ -22,9 +23,9 @@ type BoundRule struct {
 	Rule
 	condition *condition
 	floor     *floor
-	ratio     *ratio   // nil where what is compared is no division
-	probes    []string // one per selector
-	anchored  bool     // must be asked instant by instant
+	ratio     *promexpr.Ratio // nil where what is compared is no division
+	probes    []string        // one per selector
+	anchored  bool            // must be asked instant by instant
 }
 
 // Bind puts the values where the file has variables. A variable without a value, and a query that
@@ -35,7 +36,7 @@ func (f *File) Bind(v Vars) (*Bound, error) {
 	if f.MinTraffic != "" {
 		ast, bound := b.expr("min_traffic", f.MinTraffic)
 		if b.err == nil {
-			out.floor = &floor{condition: newCondition(ast), filters: filters(ast), versionBound: bound}
+			out.floor = &floor{condition: newCondition(ast), filters: promexpr.Filters(ast), versionBound: bound}
 		}
 	}
 	for _, rule := range f.Rules {
@@ -44,9 +45,9 @@ func (f *File) Bind(v Vars) (*Bound, error) {
 			break
 		}
 		rule.Expr = ast.String()
-		one := &BoundRule{Rule: rule, condition: newCondition(ast), floor: out.floor, probes: probes(ast), anchored: anchored(ast)}
+		one := &BoundRule{Rule: rule, condition: newCondition(ast), floor: out.floor, probes: promexpr.Probes(ast), anchored: promexpr.Anchored(ast)}
 		if o := one.condition.operand; o != nil {
-			one.ratio = findRatio(o.expr, o.falling())
+			one.ratio = promexpr.FindRatio(o.Expr, o.Falling())
 		}
 		out.Rules = append(out.Rules, one)
 	}
@@ -71,10 +72,10 @@ func (b *binder) expr(user, text string) (ast parser.Expr, versionBound bool) {
 		b.err = err
 		return nil, false
 	}
-	versionBound = binding(ast) == boundToVersion
+	versionBound = promexpr.BindingOf(ast) == promexpr.BoundToVersion
 	released := map[*parser.VectorSelector]bool{}
-	for _, vs := range selectors(ast) {
-		released[vs] = selectorBinding(vs) == boundToVersion
+	for _, vs := range promexpr.Selectors(ast) {
+		released[vs] = promexpr.SelectorBinding(vs) == promexpr.BoundToVersion
 	}
 	missing, err := b.vars.substitute(ast)
 	if err != nil {

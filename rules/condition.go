@@ -9,17 +9,18 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/rules/promexpr"
 )
 
 // condition is an expression that says something by giving samples.
 type condition struct {
 	whole   string
-	operand *operand // nil where it compares nothing
+	operand *promexpr.Operand // nil where it compares nothing
 }
 
 func newCondition(ast parser.Expr) *condition {
 	c := &condition{whole: ast.String()}
-	if o, ok := findOperand(ast); ok {
+	if o, ok := promexpr.FindOperand(ast); ok {
 		c.operand = &o
 	}
 	return c
@@ -33,14 +34,14 @@ func (c *condition) ask(ctx context.Context, q Querier, at time.Time) (active, o
 	case o == nil:
 		active, err = ask(ctx, q, c.whole, at)
 		return active, nil, err
-	case !o.narrows:
-		return askBoth(ctx, q, c.whole, o.query, at)
+	case !o.Narrows:
+		return askBoth(ctx, q, c.whole, o.Query, at)
 	default:
-		if operand, err = ask(ctx, q, o.query, at); err != nil {
+		if operand, err = ask(ctx, q, o.Query, at); err != nil {
 			return nil, nil, err
 		}
-		active = o.passing(operand)
-		if len(active) > 0 && !o.exact {
+		active = passing(o, operand)
+		if len(active) > 0 && !o.Exact {
 			active, err = ask(ctx, q, c.whole, at)
 		}
 		return active, operand, err
@@ -79,4 +80,19 @@ func ask(ctx context.Context, q Querier, query string, at time.Time) ([]gatekeep
 
 func partial(warnings []string) error {
 	return fmt.Errorf("partial answer: %s", capText(strings.Join(warnings, "; "), gatekeeper.MaxEvidenceText))
+}
+
+// passing gives the samples that hold in every comparison.
+func passing(o *promexpr.Operand, samples []gatekeeper.Sample) []gatekeeper.Sample {
+	var pass []gatekeeper.Sample
+	for _, s := range samples {
+		all := true
+		for _, c := range o.Compare {
+			all = all && c.Holds(float64(s.Value))
+		}
+		if all {
+			pass = append(pass, s)
+		}
+	}
+	return pass
 }

@@ -65,7 +65,7 @@ func (r *BoundRule) identity(ctx context.Context, s gatekeeper.Sample, at time.T
 
 // worstFirst sorts samples: far beyond the limit first, NaN last.
 func (r *BoundRule) worstFirst(samples []gatekeeper.Sample) []gatekeeper.Sample {
-	falling := r.condition.operand.falling()
+	falling := r.condition.operand.Falling()
 	keys := make(map[int]string, len(samples))
 	order := make([]int, len(samples))
 	for i, s := range samples {

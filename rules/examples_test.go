@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatekeeper-engine/gatekeeper/rules/promexpr"
 )
 
 const examples = "../examples/rules"
@@ -36,7 +38,7 @@ func TestExamplesArePrometheusRuleFiles(t *testing.T) {
 	for _, name := range []string{"alerts/release.yml", "shop.rules.yml", "published.yml"} {
 		text, err := os.ReadFile(filepath.Join(examples, name))
 		require.NoError(t, err)
-		_, errs := rulefmt.Parse(text, false, model.UTF8Validation, promql, slog.New(slog.DiscardHandler))
+		_, errs := rulefmt.Parse(text, false, model.UTF8Validation, promexpr.Parser, slog.New(slog.DiscardHandler))
 		require.Empty(t, errs)
 	}
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/gatekeeper-engine/gatekeeper/rules/promexpr"
 )
 
 // Caps on one expression.
@@ -26,9 +28,6 @@ type expression struct {
 	versionBound bool
 }
 
-// promql is the language of the backends, without its experiments.
-var promql = parser.NewParser(parser.Options{})
-
 // expression reads a PromQL expression and tells every problem at its place in the file.
 func (r *reader) expression(n *yaml.Node, what string) *expression {
 	text, ok := r.filled(n, what)
@@ -40,13 +39,13 @@ func (r *reader) expression(n *yaml.Node, what string) *expression {
 		r.fail(n, checkPromQL, "Record parts of it in the metric backend.", "%s has more than %d bytes", what, maxQuery)
 		return nil
 	}
-	ast, err := promql.ParseExpr(text)
+	ast, err := promexpr.Parser.ParseExpr(text)
 	if err != nil {
 		r.badPromQL(n, what, err)
 		return nil
 	}
 	ok = r.variables(n)
-	if depth := exprDepth(ast); depth > maxExprDepth {
+	if depth := promexpr.Depth(ast); depth > maxExprDepth {
 		r.fail(n, checkPromQL, "", "%s nests deeper than %d", what, maxExprDepth)
 		return nil
 	}
@@ -60,7 +59,7 @@ func (r *reader) expression(n *yaml.Node, what string) *expression {
 	if !ok {
 		return nil
 	}
-	return &expression{text: strings.TrimSpace(text), ast: ast, reach: reach(ast), versionBound: binding(ast) == boundToVersion}
+	return &expression{text: strings.TrimSpace(text), ast: ast, reach: promexpr.Reach(ast), versionBound: promexpr.BindingOf(ast) == promexpr.BoundToVersion}
 }
 
 // badPromQL tells of the parser's errors, each at its place.
@@ -113,75 +112,9 @@ func functionNames() []string {
 	return slices.Sorted(maps.Keys(parser.Functions))
 }
 
-func exprDepth(n parser.Node) int {
-	deepest := 0
-	for c := range parser.ChildrenIter(n) {
-		deepest = max(deepest, exprDepth(c))
-	}
-	return deepest + 1
-}
-
-// reach is how far before its instant an expression looks at most, but for the lookback by which
-// a backend finds the latest sample of a series.
-func reach(n parser.Node) time.Duration {
-	var own time.Duration
-	switch n := n.(type) {
-	case *parser.VectorSelector:
-		own = n.OriginalOffset
-	case *parser.MatrixSelector:
-		own = n.Range
-	case *parser.SubqueryExpr:
-		own = n.Range + n.OriginalOffset
-	}
-	var deepest time.Duration
-	for c := range parser.ChildrenIter(n) {
-		deepest = max(deepest, reach(c))
-	}
-	return max(0, own+deepest)
-}
-
-// unparen strips parentheses.
-func unparen(e parser.Expr) parser.Expr {
-	for {
-		p, ok := e.(*parser.ParenExpr)
-		if !ok {
-			return e
-		}
-		e = p.Expr
-	}
-}
-
-// selectors gives the selectors of an expression in the order of the text.
-func selectors(n parser.Node) []*parser.VectorSelector {
-	var all []*parser.VectorSelector
-	parser.Inspect(n, func(n parser.Node, _ []parser.Node) error {
-		if vs, ok := n.(*parser.VectorSelector); ok {
-			all = append(all, vs)
-		}
-		return nil
-	})
-	return all
-}
-
-// anchored says that an expression has @ start() or @ end(), which mean something else in a range
-// query than at an instant.
-func anchored(n parser.Node) bool {
-	found := false
-	parser.Inspect(n, func(n parser.Node, _ []parser.Node) error {
-		switch n := n.(type) {
-		case *parser.VectorSelector:
-			found = found || n.StartOrEnd != 0
-		case *parser.SubqueryExpr:
-			found = found || n.StartOrEnd != 0
-		}
-		return nil
-	})
-	return found
-}
-
 // parsed is a file's expression again, to be changed.
 func parsed(text string) (parser.Expr, error) {
-	e, err := promql.ParseExpr(text)
+	e, err := promexpr.Parser.ParseExpr(text)
 	if err != nil {
 		return nil, fmt.Errorf("parse %q: %w", capText(text, 200), err)
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/rulefmt"
+
+	"github.com/gatekeeper-engine/gatekeeper/rules/promexpr"
 )
 
 // FuzzLoad: whatever the file, Load ends, tells problems that lie inside it, and what it takes can
@@ -47,7 +49,7 @@ func FuzzLoad(f *testing.F) {
 		if _, err = Load(Bundle{File: "rule_files: [x.yml]", RuleFiles: map[string]string{"x.yml": text}}); err != nil {
 			return
 		}
-		if _, errs := rulefmt.Parse([]byte(text), false, model.UTF8Validation, promql, slog.New(slog.DiscardHandler)); len(errs) > 0 {
+		if _, errs := rulefmt.Parse([]byte(text), false, model.UTF8Validation, promexpr.Parser, slog.New(slog.DiscardHandler)); len(errs) > 0 {
 			t.Fatalf("Prometheus refuses a rule file that was taken: %v", errs)
 		}
 	})

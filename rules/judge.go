@@ -69,7 +69,7 @@ func (r *BoundRule) judge(ctx context.Context, q Querier, at time.Time) gatekeep
 		return noAnswer(err)
 	}
 	if o := r.condition.operand; o != nil {
-		reading.Operand, reading.Limit = r.evidence(s.operand), o.limit
+		reading.Operand, reading.Limit = r.evidence(s.operand), capText(o.Limit, gatekeeper.MaxEvidenceText)
 	}
 	return reading
 }
@@ -103,7 +103,7 @@ func (r *BoundRule) quiet(ctx context.Context, q Querier, at time.Time, s seen) 
 		if !slices.ContainsFunc(s.operand, func(s gatekeeper.Sample) bool { return !math.IsNaN(float64(s.Value)) }) {
 			return gatekeeper.Reading{Verdict: gatekeeper.NoTraffic, Detail: "what is compared is 0/0: nothing was counted"}, nil
 		}
-		if o := r.condition.operand; len(o.compare) > 0 && len(o.passing(s.operand)) > 0 {
+		if o := r.condition.operand; len(o.Compare) > 0 && len(passing(o, s.operand)) > 0 {
 			healthy.Detail = "the comparison holds, but the rule's guard does not"
 		}
 		return healthy, nil
@@ -124,7 +124,7 @@ func (r *BoundRule) quiet(ctx context.Context, q Querier, at time.Time, s seen) 
 // ratioQuiet is the reading of a division without a value: told is false when its denominator has
 // none either.
 func (r *BoundRule) ratioQuiet(ctx context.Context, q Querier, at time.Time) (reading gatekeeper.Reading, told bool, err error) {
-	below, err := ask(ctx, q, r.ratio.denominator, at)
+	below, err := ask(ctx, q, r.ratio.Denominator, at)
 	if err != nil || len(below) == 0 {
 		return reading, false, err
 	}
@@ -132,10 +132,10 @@ func (r *BoundRule) ratioQuiet(ctx context.Context, q Querier, at time.Time) (re
 	switch {
 	case len(below) == 0:
 		return gatekeeper.Reading{Verdict: gatekeeper.NoTraffic, Detail: "what is divided by is 0: nothing was counted"}, true, nil
-	case !r.ratio.success:
+	case !r.ratio.Success:
 		return gatekeeper.Reading{Verdict: gatekeeper.Healthy}, true, nil
 	}
-	some, err := anyAnswers(ctx, q, at, r.ratio.numerator)
+	some, err := anyAnswers(ctx, q, at, r.ratio.Numerator)
 	switch {
 	case err != nil:
 		return reading, false, err

@@ -6,6 +6,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/promql/parser/posrange"
+
+	"github.com/gatekeeper-engine/gatekeeper/rules/promexpr"
 )
 
 // lints are the linter's checks, by their stable names. Each has its file.
@@ -75,7 +77,7 @@ func withoutStatus(e parser.Expr) (all parser.Expr, ok bool) {
 	if err != nil {
 		return nil, false
 	}
-	for _, vs := range selectors(all) {
+	for _, vs := range promexpr.Selectors(all) {
 		var kept []*labels.Matcher
 		for _, m := range vs.LabelMatchers {
 			if isStatus(m.Name) {

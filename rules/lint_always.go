@@ -1,6 +1,10 @@
 package rules
 
-import "github.com/prometheus/prometheus/promql/parser"
+import (
+	"github.com/prometheus/prometheus/promql/parser"
+
+	"github.com/gatekeeper-engine/gatekeeper/rules/promexpr"
+)
 
 // lintAlways finds an expression that gives a sample whether things are well or not: an alert is
 // active for any sample, 0 too.
@@ -18,7 +22,7 @@ func lintAlways(c lintContext) []finding {
 
 // canBeEmpty says whether an expression can give nothing although its selectors have data.
 func canBeEmpty(e parser.Expr) bool {
-	switch e := unparen(e).(type) {
+	switch e := promexpr.Unparen(e).(type) {
 	case *parser.BinaryExpr:
 		switch {
 		case e.Op.IsComparisonOperator() && !e.ReturnBool:

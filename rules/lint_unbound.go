@@ -7,6 +7,8 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
+
+	"github.com/gatekeeper-engine/gatekeeper/rules/promexpr"
 )
 
 // lintUnbound finds selectors that see more than the release: another service's outage, or the old
@@ -14,8 +16,8 @@ import (
 func lintUnbound(c lintContext) []finding {
 	var first *parser.VectorSelector
 	var service, version bool
-	for _, vs := range selectors(c.ast) {
-		noService, noVersion := !c.boundToService(vs), selectorBinding(vs) == unbound
+	for _, vs := range promexpr.Selectors(c.ast) {
+		noService, noVersion := !c.boundToService(vs), promexpr.SelectorBinding(vs) == promexpr.Unbound
 		if (noService || noVersion) && first == nil {
 			first = vs
 		}

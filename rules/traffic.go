@@ -37,7 +37,7 @@ func (f *floor) holds(ctx context.Context, q Querier, at time.Time) (ok bool, wh
 	o := f.condition.operand
 	switch {
 	case o != nil && len(seen) > 0:
-		return false, fmt.Sprintf("too little traffic to judge: %.4g, and min_traffic asks for %s", float64(seen[0].Value), o.limit), nil
+		return false, fmt.Sprintf("too little traffic to judge: %.4g, and min_traffic asks for %s", float64(seen[0].Value), o.Limit), nil
 	case len(active) > 0:
 		return false, fmt.Sprintf("too little traffic to judge: min_traffic gives %.4g", float64(active[0].Value)), nil
 	default:

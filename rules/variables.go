@@ -8,6 +8,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/gatekeeper-engine/gatekeeper/rules/promexpr"
 )
 
 // Vars are the values of a file's variables. A variable that is used must have one.
@@ -18,11 +20,6 @@ type Vars struct {
 	PreviousVersion string            // ${previous_version}
 	Labels          map[string]string // ${labels.x}
 }
-
-const (
-	varVersion  = "${version}"
-	varPrevious = "${previous_version}"
-)
 
 var (
 	variable     = regexp.MustCompile(`\$\{([^}]*)\}`)
@@ -133,7 +130,7 @@ func (v Vars) value(name string) string {
 // substitute puts the values into an expression's matchers, and gives the names of variables that
 // have none.
 func (v Vars) substitute(e parser.Expr) (missing []string, err error) {
-	for _, vs := range selectors(e) {
+	for _, vs := range promexpr.Selectors(e) {
 		for i, m := range vs.LabelMatchers {
 			if !strings.Contains(m.Value, "${") {
 				continue
@@ -157,59 +154,4 @@ func (v Vars) substitute(e parser.Expr) (missing []string, err error) {
 		}
 	}
 	return missing, nil
-}
-
-// bindings say whose data can make an expression give a sample.
-type bindings int
-
-const (
-	boundToNothing  bindings = iota // no selector: numbers and the like
-	boundToPrevious                 // the previous version's only
-	boundToVersion                  // the version's, perhaps compared with the previous one's
-	unbound                         // anything's
-)
-
-// binding says whose data can make an expression give a sample.
-func binding(e parser.Expr) bindings {
-	switch e := unparen(e).(type) {
-	case *parser.VectorSelector:
-		return selectorBinding(e)
-	case *parser.BinaryExpr:
-		left, right := binding(e.LHS), binding(e.RHS)
-		switch e.Op {
-		case parser.LAND: // both sides are needed: one that is bound is enough
-			if left == boundToVersion || right == boundToVersion {
-				return boundToVersion
-			}
-		case parser.LUNLESS:
-			return left
-		case parser.LOR:
-			if left != right {
-				return unbound
-			}
-		}
-		return max(left, right)
-	default:
-		all := boundToNothing
-		for c := range parser.ChildrenIter(e) {
-			if c, ok := c.(parser.Expr); ok {
-				all = max(all, binding(c))
-			}
-		}
-		return all
-	}
-}
-
-func selectorBinding(vs *parser.VectorSelector) bindings {
-	found := unbound
-	for _, m := range vs.LabelMatchers {
-		narrow := m.Type == labels.MatchEqual || m.Type == labels.MatchRegexp && !strings.Contains(m.Value, "|")
-		switch {
-		case narrow && strings.Contains(m.Value, varVersion):
-			return boundToVersion
-		case narrow && strings.Contains(m.Value, varPrevious):
-			found = boundToPrevious
-		}
-	}
-	return found
 }

@@ -1,4 +1,4 @@
-package rules
+package promexpr
 
 import (
 	"slices"
@@ -7,10 +7,10 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
-// probes gives one query per selector of an expression, which has an answer when the selector has
+// Probes gives one query per selector of an expression, which has an answer when the selector has
 // data. Where a function reads the selector's range, such as rate, data means that the function
 // has an answer: one sample is not yet a rate, and a rule must not count as healthy for it.
-func probes(e parser.Expr) []string {
+func Probes(e parser.Expr) []string {
 	var p prober
 	p.visit(e, view{})
 	return p.queries
@@ -43,7 +43,7 @@ func (p *prober) visit(n parser.Node, v view) {
 		return
 	case *parser.Call:
 		for _, arg := range n.Args {
-			if _, ok := unparen(arg).(*parser.MatrixSelector); ok && v == (view{}) && n.Func.Name != "absent_over_time" {
+			if _, ok := Unparen(arg).(*parser.MatrixSelector); ok && v == (view{}) && n.Func.Name != "absent_over_time" {
 				p.add("count(" + n.String() + ")")
 				continue
 			}
