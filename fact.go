@@ -42,6 +42,7 @@ type Opened struct {
 	Window          Duration          `json:"window"`
 	StartWithin     Duration          `json:"start_within"`
 	HoldFor         Duration          `json:"hold_for"`               // how long a hold waits for a person
+	Heartbeat       Duration          `json:"heartbeat,omitempty"`    // the pipeline promised a sign of life at least so often; 0: none
 	AfterDeploy     bool              `json:"after_deploy,omitempty"` // opened when the new version was already there
 	Supersedes      string            `json:"supersedes,omitempty"`   // the release it replaced
 	RollbackOf      string            `json:"rollback_of,omitempty"`  // the closed release that it takes back
@@ -77,6 +78,7 @@ type Judged struct {
 	Track       Track   `json:"track"`
 	Reading     Reading `json:"reading"`
 	Preexisting bool    `json:"preexisting,omitempty"` // it was so before the release could be the cause
+	Trail       []Point `json:"trail,omitempty"`       // the slots since the rule's last fact, see [Folded]
 }
 
 // Alerted is an update of an external alert that a route lets act on this release.
@@ -242,10 +244,17 @@ type Marked struct {
 	Why string `json:"why"`
 }
 
-// Noted is anything else worth reading; it changes nothing.
+// Noted is anything else worth reading; it changes nothing but whether the pipeline is missing.
 type Noted struct {
 	Text string `json:"text"`
 	Loud bool   `json:"loud,omitempty"` // people are told
+
+	Pipeline *Pipeline `json:"pipeline,omitempty"` // what the note says of the pipeline's life
+}
+
+// Pipeline tells that the signs of life that a pipeline promised fail to come, or come again.
+type Pipeline struct {
+	SilentSince time.Time `json:"silent_since,omitzero"` // its latest sign; zero: it is back
 }
 
 // Closed ends a release for good.

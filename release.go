@@ -67,6 +67,8 @@ type Release struct {
 	DecidedAt  time.Time `json:"decided_at,omitzero"`
 	ClosedAt   time.Time `json:"closed_at,omitzero"`
 
+	SilentSince time.Time `json:"silent_since,omitzero"` // the latest sign of life of a pipeline that is missing
+
 	Tracks      map[string]Track   `json:"tracks,omitempty"`       // of the rules, by name
 	Recovery    map[string]Track   `json:"recovery,omitempty"`     // of the rules bound to what it returned to, since ReachedAt
 	Latest      map[string]Reading `json:"latest,omitempty"`       // the last reading that a fact tells of
@@ -385,7 +387,12 @@ func (m Marked) apply(r *Release, _ Fact) error {
 	return nil
 }
 
-func (Noted) apply(*Release, Fact) error { return nil }
+func (n Noted) apply(r *Release, _ Fact) error {
+	if n.Pipeline != nil {
+		r.SilentSince = n.Pipeline.SilentSince
+	}
+	return nil
+}
 
 func (c Closed) apply(r *Release, f Fact) error {
 	if c.Outcome == "" {

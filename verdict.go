@@ -37,6 +37,9 @@ const (
 type Sample struct {
 	Labels map[string]string `json:"labels,omitempty"`
 	Value  Float             `json:"value"`
+
+	// Histogram is a native histogram in Prometheus's notation; Value is 0 then.
+	Histogram string `json:"histogram,omitempty"`
 }
 
 // Reading is a rule's verdict at an instant with the evidence it rests on. Samples are capped by
@@ -163,6 +166,14 @@ func (t Track) Next(r Reading, interval time.Duration) Track {
 		}
 	}
 	return n
+}
+
+// Early gives the track after the reading of a slot before the rule counts: it is told, and a rule
+// that was healthy there has been healthy.
+func (t Track) Early(r Reading) Track {
+	t.Verdict = r.Verdict
+	t.EverHealthy = t.EverHealthy || r.Verdict == Healthy
+	return t
 }
 
 // Confirm gives the track after an extra evaluation between slots, which can only confirm what is

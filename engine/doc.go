@@ -12,5 +12,5 @@
 //	breach.go    which harm stands                 guards.go  what stands between it and a decision
 //	ladder.go    rungs: observe, apply, observe    verify.go  is it well again
 //	window.go    the end of a release's window     verbs.go   what persons and pipelines ask for
-//	alerts.go    alerts that others send
+//	alerts.go    alerts that others send          trail.go   what each slot said, for the journal
 package engine

@@ -65,9 +65,6 @@ func (u *run) guarded(now time.Time, act []harm, why string) (moved bool, err er
 // holdFor holds the release, unless it is held for that already; breaches that it is held for
 // stay named.
 func (u *run) holdFor(reason HoldReason, act []harm, says string, until time.Time) error {
-	if err := u.keepTracks(act); err != nil {
-		return err
-	}
 	u.check = nil
 	all := breaches(act)
 	if h := u.r.Hold; h != nil {
@@ -81,20 +78,6 @@ func (u *run) holdFor(reason HoldReason, act []harm, says string, until time.Tim
 		}
 	}
 	return u.record(gatekeeper.Held{Reason: reason, Breaches: fit(all), Says: says, Until: until.UTC()})
-}
-
-// keepTracks journals how long the rules have been bad: after a restart during the hold that need
-// not be asked again, and perhaps can't be.
-func (u *run) keepTracks(act []harm) error {
-	for _, w := range u.watches {
-		if w.told.LastSlot.Equal(w.base.LastSlot) || !slices.ContainsFunc(act, func(h harm) bool { return h.Rule == w.rule.Name }) {
-			continue
-		}
-		if err := u.journal(w, w.judged()); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // decide records the decision: once per release, with what led to it.

@@ -46,6 +46,9 @@ func (e *Engine) Open(ctx context.Context, req OpenRequest) (gatekeeper.Release,
 		return gatekeeper.Release{}, err
 	}
 	r, err := e.prepared(ctx, u)
+	if err == nil {
+		err = u.signOpened(ctx, req.Actor)
+	}
 	if err != nil || r.State != gatekeeper.Waiting || !req.Deployed {
 		return r, err
 	}
@@ -130,6 +133,9 @@ func (req *OpenRequest) check() error {
 	}
 	if req.Window < 0 || req.Window > 7*24*time.Hour {
 		return invalid("choose a window of up to 7 days", "a window of %s", req.Window)
+	}
+	if req.Heartbeat != 0 && (req.Heartbeat < minHeartbeat || req.Heartbeat > maxHeartbeat) {
+		return invalid("choose between "+minHeartbeat.String()+" and "+maxHeartbeat.String(), "a heartbeat every %s", req.Heartbeat)
 	}
 	if req.Version == req.PreviousVersion {
 		return invalid("name the version that runs now as previous_version, or leave it out", "version and previous version are both %q", req.Version)
@@ -245,7 +251,7 @@ func (e *Engine) opened(req OpenRequest, id string, file *rules.File, old *run) 
 		Labels: maps.Clone(req.Labels), Purpose: gatekeeper.PurposeDeploy,
 		WatchOnly: req.WatchOnly, DryRun: req.DryRun || file.DryRun || e.dryRun(req.Service),
 		Window: gatekeeper.Duration(file.Window), StartWithin: gatekeeper.Duration(file.StartWithin), HoldFor: gatekeeper.Duration(file.HoldFor),
-		AfterDeploy: req.AfterDeploy,
+		Heartbeat: gatekeeper.Duration(req.Heartbeat), AfterDeploy: req.AfterDeploy,
 	}
 	if req.Window > 0 {
 		o.Window = gatekeeper.Duration(req.Window)

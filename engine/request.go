@@ -24,6 +24,7 @@ type OpenRequest struct {
 	DryRun          bool          // record what would have been done
 	AfterDeploy     bool          // the new version is there already: return_to: previous is allowed
 	Deployed        bool          // start the window at once
+	Heartbeat       time.Duration `json:",omitempty"` // the pipeline promises a sign of life at least so often; 0: none. Left out of older hashes
 	Actor           string
 
 	Token    string           // the name under which the client is known; "": none was needed

@@ -46,6 +46,7 @@ type run struct {
 	ctx      context.Context                      // of the engine's Run
 	retryAt  time.Time                            // the journal refused a write: nothing is recorded before
 	resumed  string                               // why the last hold ended
+	signs    signs                                // of the pipeline's life
 	deployed []func(error)                        // who waits to hear that the window has started
 }
 
@@ -87,6 +88,7 @@ func (e *Engine) runOf(r gatekeeper.Release, file *rules.File) (*run, error) {
 		previous: r.PreviousVersion,
 		busy:     map[string]bool{},
 		hung:     map[int]bool{},
+		signs:    newSigns(r, time.Now()),
 	}
 	for _, rule := range bound.Rules {
 		u.watches = append(u.watches, newWatch("ask "+rule.Name, rule, u.phase(rule), r.Tracks[rule.Name], r.Latest[rule.Name]))
@@ -186,11 +188,13 @@ func (u *run) step(now time.Time) {
 	for {
 		u.again = time.Time{}
 		seq := u.r.Seq
-		if f := steps[u.r.State]; f != nil {
-			if err := f(u, now); err != nil {
-				u.failed(now, err)
-				return
-			}
+		err := u.missPipeline(now)
+		if f := steps[u.r.State]; err == nil && f != nil {
+			err = f(u, now)
+		}
+		if err != nil {
+			u.failed(now, err)
+			return
 		}
 		if u.r.Seq == seq || u.r.Closed() {
 			return
@@ -228,17 +232,26 @@ func (u *run) recordBy(actor string, at time.Time, bodies ...gatekeeper.Body) er
 	return nil
 }
 
-// draft gives the release and the entry that the facts would make.
+// draft gives the release and the entry that the facts would make, with the evidence before them.
 func (u *run) draft(actor string, at time.Time, bodies ...gatekeeper.Body) (gatekeeper.Release, gatekeeper.Entry, error) {
 	entry := gatekeeper.Entry{Release: u.id, After: u.r.Seq}
 	next := u.r
-	for _, body := range bodies {
+	add := func(actor string, body gatekeeper.Body) (err error) {
 		f := gatekeeper.Fact{Seq: next.Seq + 1, At: at.UTC().Round(0), Actor: actor, Body: body}
-		var err error
-		if next, err = next.With(f); err != nil {
+		if next, err = next.With(f); err == nil {
+			entry.Facts = append(entry.Facts, f)
+		}
+		return err
+	}
+	for _, judged := range u.evidence(bodies) {
+		if err := add("", judged); err != nil {
 			return u.r, entry, err
 		}
-		entry.Facts = append(entry.Facts, f)
+	}
+	for _, body := range bodies {
+		if err := add(actor, body); err != nil {
+			return u.r, entry, err
+		}
 	}
 	return next, entry, nil
 }
@@ -251,6 +264,7 @@ func (u *run) took(next gatekeeper.Release, facts []gatekeeper.Fact) {
 		close(u.ready)
 	}
 	for _, f := range facts {
+		u.wrote(r, f)
 		r, _ = r.With(f) // drafted with the same facts
 		u.seen(r, f)
 	}

@@ -216,19 +216,15 @@ func (u *run) ask(w *watch, now time.Time) {
 
 // tellVerdict records a rule's verdict when it changed.
 func (u *run) tellVerdict(w *watch) error {
-	fact, ok := w.news()
-	if !ok {
+	if !w.news() {
 		return nil
 	}
-	return u.journal(w, fact)
+	return u.record(u.judged(w))
 }
 
-// journal records what is known of a rule. Preexisting harm counts again once the rule was well.
-func (u *run) journal(w *watch, fact gatekeeper.Judged) error {
+// judged gives the fact about a rule. Preexisting harm counts again once the rule was well.
+func (u *run) judged(w *watch) gatekeeper.Judged {
+	fact := w.judged()
 	fact.Preexisting = u.r.Preexisting[w.rule.Name] && !fact.Track.EverHealthy
-	if err := u.record(fact); err != nil {
-		return err
-	}
-	w.told = fact.Track
-	return nil
+	return fact
 }

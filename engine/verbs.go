@@ -59,8 +59,9 @@ func (u *run) resumedWhy() string {
 func (e *Engine) Deployed(ctx context.Context, id string, by By) (gatekeeper.Release, error) {
 	at, done := time.Now(), make(chan error, 1)
 	var over <-chan struct{}
-	r, err := e.change(ctx, id, "mark as deployed", func(u *run) error {
+	r, err := e.byPipeline(ctx, id, "mark as deployed", by, func(u *run) error {
 		over = u.done
+		u.signs.promised = false // until it beats while it waits
 		switch u.r.State {
 		case gatekeeper.Waiting, gatekeeper.Watching, gatekeeper.Holding:
 			u.deploy(at, "pipeline", by.Actor, func(err error) { done <- err })
@@ -146,7 +147,7 @@ func (e *Engine) Resume(ctx context.Context, id string, by By) (gatekeeper.Relea
 
 // Extend lengthens the window by d.
 func (e *Engine) Extend(ctx context.Context, id string, d time.Duration, by By) (gatekeeper.Release, error) {
-	return e.change(ctx, id, "extend", func(u *run) error {
+	return e.byPipeline(ctx, id, "extend", by, func(u *run) error {
 		switch {
 		case !u.r.Takes(gatekeeper.KindExtended):
 			return u.wrongState("extend")
@@ -159,7 +160,7 @@ func (e *Engine) Extend(ctx context.Context, id string, d time.Duration, by By) 
 
 // Mark tells that from here on going back may do harm: rollbacks ask a person first.
 func (e *Engine) Mark(ctx context.Context, id string, by By) (gatekeeper.Release, error) {
-	return e.change(ctx, id, "mark", func(u *run) error {
+	return e.byPipeline(ctx, id, "mark", by, func(u *run) error {
 		if !u.r.Takes(gatekeeper.KindMarked) {
 			return u.wrongState("mark")
 		}
@@ -246,7 +247,7 @@ func (e *Engine) rollbackClosed(ctx context.Context, id string, by By) (gatekeep
 		rung.Target, rung.Problem, rung.Released, rung.Attempts, rung.GaveUp, rung.ReachedAt = nil, "", nil, nil, "", time.Time{}
 		o.Rungs[i] = rung
 	}
-	o.Purpose, o.RollbackOf, o.Supersedes, o.Request, o.Labels = gatekeeper.PurposeRollback, id, "", "", maps.Clone(o.Labels)
+	o.Purpose, o.RollbackOf, o.Supersedes, o.Request, o.Heartbeat, o.Labels = gatekeeper.PurposeRollback, id, "", "", 0, maps.Clone(o.Labels)
 	return e.beginRollback(ctx, o, pinned, by)
 }
 

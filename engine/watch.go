@@ -29,6 +29,7 @@ type watch struct {
 	extra time.Time          // of the extra evaluation that was made last
 	sure  time.Time          // when an extra evaluation confirmed what is active
 	told  gatekeeper.Track   // as the journal has it
+	trail []gatekeeper.Point // the slots that the journal has not
 	asked time.Time          // the first instant that was asked since Gatekeeper started; what is older is hearsay
 }
 
@@ -165,6 +166,7 @@ func (w *watch) take(q question, readings []gatekeeper.Reading) {
 	}
 	if q.extra {
 		w.extra = q.at
+		w.trail = append(w.trail, gatekeeper.ExtraPoint(w.last))
 		if w.track().Confirm(w.last).Full(q.at, w.rule.For) && w.last.Verdict == gatekeeper.Unhealthy {
 			w.sure = q.at
 		}
@@ -177,17 +179,20 @@ func (w *watch) take(q question, readings []gatekeeper.Reading) {
 		w.gap = nil
 	}
 	for _, r := range readings {
-		if r.At.Before(w.from) {
-			w.base.Verdict = r.Verdict
-			w.base.EverHealthy = w.base.EverHealthy || r.Verdict == gatekeeper.Healthy
-			continue
-		}
-		if r.Verdict.Blind() {
+		switch {
+		case r.At.Before(w.from):
+			w.base = w.base.Early(r)
+			w.trail = append(w.trail, gatekeeper.EarlyPoint(r))
+		case r.Verdict.Blind():
 			w.gap = append(w.gap, r)
-			continue
+			if !r.At.Before(w.next) { // else it was blind before, and that is known
+				w.trail = append(w.trail, gatekeeper.PointOf(r, w.base))
+			}
+		default:
+			w.base = w.track().Next(r, w.rule.Interval)
+			w.gap = nil
+			w.trail = append(w.trail, gatekeeper.PointOf(r, w.base))
 		}
-		w.base = w.track().Next(r, w.rule.Interval)
-		w.gap = nil
 	}
 	w.next = q.at.Add(w.rule.Interval)
 	if len(w.base.Active) == 0 {
@@ -195,13 +200,23 @@ func (w *watch) take(q question, readings []gatekeeper.Reading) {
 	}
 }
 
-// news gives the fact to journal, when the verdict changed or the rule became or ceased to be pending.
-func (w *watch) news() (gatekeeper.Judged, bool) {
-	now := w.judged()
-	if now.Track.Verdict == w.told.Verdict && now.Track.Pending().Equal(w.told.Pending()) {
-		return gatekeeper.Judged{}, false
+// maxTrail is how many bytes of slots, about, wait to be journaled.
+const maxTrail = 32 << 10
+
+// trailed says whether the trail is long enough to be journaled though nothing changed.
+func (w *watch) trailed() bool {
+	size := 0
+	for _, p := range w.trail {
+		size += p.Size()
 	}
-	return now, true
+	return len(w.trail) >= gatekeeper.MaxTrail || size > maxTrail
+}
+
+// news says whether there is something to journal: the verdict changed, the rule became or ceased
+// to be pending, or many slots have gone by.
+func (w *watch) news() bool {
+	now := w.judged().Track
+	return now.Verdict != w.told.Verdict || !now.Pending().Equal(w.told.Pending()) || w.trailed()
 }
 
 // judged gives what the journal has to know to go on from here.
@@ -209,5 +224,10 @@ func (w *watch) judged() gatekeeper.Judged {
 	live := w.track()
 	keep := w.base
 	keep.Verdict, keep.BlindSince = live.Verdict, live.BlindSince
-	return gatekeeper.Judged{Track: keep, Reading: w.last.Within(maxEvidence)}
+	return gatekeeper.Judged{Track: keep, Reading: w.last.Within(maxEvidence), Trail: gatekeeper.Folded(w.trail)}
+}
+
+// wrote takes note that the journal has fact.
+func (w *watch) wrote(fact gatekeeper.Judged) {
+	w.told, w.trail = fact.Track, nil
 }

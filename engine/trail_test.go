@@ -1,0 +1,92 @@
+package engine_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+)
+
+// trail gives the rule's slots as the journal has them.
+func (w *world) trail(id string) []gatekeeper.Point {
+	w.t.Helper()
+	facts, err := w.e.Facts(w.t.Context(), id)
+	require.NoError(w.t, err)
+	return gatekeeper.Trail(facts, "R", false)
+}
+
+// fullAt gives when the slots up to then fill `for`.
+func fullAt(trail []gatekeeper.Point, wait, interval time.Duration) time.Time {
+	for i, p := range trail {
+		track := gatekeeper.Track{}.Along(trail[:i+1], interval)
+		if p.Verdict == gatekeeper.Unhealthy && track.Full(p.At, wait) {
+			return p.At
+		}
+	}
+	return time.Time{}
+}
+
+func TestTrail_HasEverySlotOfAHealthyRelease(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		id := w.opened(ruleR + flagPlan)
+		w.to(10 * mnt)
+		require.Empty(t, w.trail(id)[1:], "nothing changed: only the first slot is journaled")
+		unwritten, err := w.e.Unwritten(t.Context(), id)
+		require.NoError(t, err)
+		require.Len(t, unwritten, 1)
+		require.Len(t, unwritten[0].Trail, 40)
+		w.to(31 * mnt)
+		trail := w.trail(id)
+		require.Len(t, trail, 121)
+		for i, p := range trail {
+			require.Equal(t, time.Duration(i)*15*sec, w.since(p.At))
+			require.InDelta(t, 0.002, float64(*p.Value), 1e-9)
+		}
+		_, facts := w.facts(id, gatekeeper.KindJudged)
+		require.Less(t, len(facts), 6)
+	})
+}
+
+func TestTrail_ReplaysTheDecision(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		bad(w)
+		id := w.opened(replace(ruleR, "for: 2m", "for: 100s") + flagPlan)
+		w.to(6 * mnt)
+		trail := w.trail(id)
+		last := trail[len(trail)-1]
+		require.True(t, last.Extra)
+		require.Equal(t, 3*mnt+100*sec, w.since(last.At))
+		require.Equal(t, last.At, fullAt(trail, 100*sec, 15*sec))
+		facts, err := w.e.Facts(t.Context(), id)
+		require.NoError(t, err)
+		require.NotEmpty(t, gatekeeper.Trail(facts, "R", true), "the recovery was judged too")
+	})
+}
+
+func TestTrail_AfterAnOutageHasTheLastAnswers(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		bad(w)
+		w.outage(3*mnt+40*sec, 4*mnt+10*sec)
+		id := w.opened(ruleR + flagPlan)
+		w.to(4*mnt + 9*sec)
+		unwritten, err := w.e.Unwritten(t.Context(), id)
+		require.NoError(t, err)
+		require.Len(t, unwritten[0].Trail, 1, "the outage was journaled when it began; a slot is told once while it lasts")
+		w.to(6 * mnt)
+		for _, p := range w.trail(id) {
+			require.True(t, p.Verdict.Answered(), "%s: %s", w.since(p.At), p.Verdict)
+		}
+		require.Equal(t, 5*mnt, w.since(fullAt(w.trail(id), 2*mnt, 15*sec)))
+	})
+}
+
+// A release whose every slot has other series fills facts by size, not by number.
+func TestTrail_OfChangingIdentitiesStaysSmall(t *testing.T) {
+	var active []string
+	for range gatekeeper.MaxActive {
+		active = append(active, string(make([]byte, gatekeeper.MaxEvidenceText)))
+	}
+	require.Less(t, gatekeeper.Point{Active: active}.Size(), gatekeeper.MaxFact/8)
+}
