@@ -33,11 +33,12 @@ type Action string
 
 // The actions of signed requests, as the calls of the API.
 const (
-	ActionOpen     Action = "open"
-	ActionDeployed Action = "deployed"
-	ActionExtend   Action = "extend"
-	ActionMark     Action = "mark-irreversible"
-	ActionClose    Action = "close"
+	ActionOpen      Action = "open"
+	ActionDeployed  Action = "deployed"
+	ActionHeartbeat Action = "heartbeat"
+	ActionExtend    Action = "extend"
+	ActionMark      Action = "mark-irreversible"
+	ActionClose     Action = "close"
 )
 
 // Call is a signed request whose sender is known.
@@ -64,6 +65,7 @@ type Opening struct {
 	DryRun          bool                `json:"dry_run"`
 	AfterDeploy     bool                `json:"after_deploy"`
 	Deployed        bool                `json:"deployed"`
+	Heartbeat       gatekeeper.Duration `json:"heartbeat"`
 }
 
 // Do does what a call asks for and gives the release after it.
@@ -74,9 +76,10 @@ type Do func(ctx context.Context, c Call) (gatekeeper.Release, error)
 // asked for it with every request. A request that was done is not done again while its signature
 // is fresh enough to be replayed; sent again it is answered 200 and "repeated".
 //
-// A 4xx says that the same request can't help, 503 that it may be sent again.
+// A 4xx says that the same request can't help, 503 that it may be sent again. Every handler of a name
+// knows what the others of it have done.
 func (w *Webhooks) Generic(name string, secret func() (string, error), do Do) http.Handler {
-	g := &generic{webhooks: w, name: name, secret: secret, do: do, replays: replays{seen: map[string]seen{}}}
+	g := &generic{webhooks: w, name: name, secret: secret, do: do, replays: w.replaysOf(name)}
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		p := g.take(rw, r)
 		if p == nil {
@@ -93,7 +96,7 @@ type generic struct {
 	name     string
 	secret   func() (string, error)
 	do       Do
-	replays  replays
+	replays  *replays
 }
 
 func (g *generic) take(rw http.ResponseWriter, r *http.Request) *problem {
@@ -208,7 +211,7 @@ func decodeCall(sender string, body []byte) (Call, error) {
 		}
 		err = strict(body, &in)
 		common.ID, common.Actor, common.Why, c.By = in.ID, in.Actor, in.Why, time.Duration(in.By)
-	case ActionDeployed, ActionMark, ActionClose:
+	case ActionDeployed, ActionHeartbeat, ActionMark, ActionClose:
 		err = strict(body, &common)
 	default:
 		return Call{}, badCall("there is no action %q", clip(string(about.Action)))
@@ -236,7 +239,7 @@ func strict(body []byte, v any) error {
 }
 
 func badCall(format string, args ...any) error {
-	return gatekeeper.Errorf(gatekeeper.CodeInvalid, `post {"action": "open", "id": …, "service": …, "version": …, "health_file": …}; then "deployed", "extend", "mark-irreversible" or "close" with the id`, format, args...)
+	return gatekeeper.Errorf(gatekeeper.CodeInvalid, `post {"action": "open", "id": …, "service": …, "version": …, "health_file": …}; then "deployed", "heartbeat", "extend", "mark-irreversible" or "close" with the id`, format, args...)
 }
 
 // check holds a call to the caps and to what its action needs.

@@ -64,13 +64,15 @@ func TestSignedRequestsCallWhatTheyAskFor(t *testing.T) {
 	opening := Opening{
 		Service: "shop", Environment: "production", Version: "2", PreviousVersion: "1", Labels: map[string]string{"a": "b"},
 		HealthFile: "shop.yml", Plan: "p", Window: gatekeeper.Duration(20 * time.Minute), WatchOnly: true, DryRun: true, AfterDeploy: true, Deployed: true,
+		Heartbeat: gatekeeper.Duration(2 * time.Minute),
 	}
 	for body, want := range map[string]Call{
 		`{"action":"open","id":"r1","actor":"ann","service":"shop","environment":"production","version":"2","previous_version":"1",
-		  "labels":{"a":"b"},"health_file":"shop.yml","plan":"p","window":"20m","watch_only":true,"dry_run":true,"after_deploy":true,"deployed":true}`: {
+		  "labels":{"a":"b"},"health_file":"shop.yml","plan":"p","window":"20m","watch_only":true,"dry_run":true,"after_deploy":true,"deployed":true,"heartbeat":"2m"}`: {
 			Action: ActionOpen, ID: "r1", Actor: "ci (ann)", Open: opening,
 		},
 		`{"action":"deployed","id":"r1"}`:                              {Action: ActionDeployed, ID: "r1", Actor: "ci"},
+		`{"action":"heartbeat","id":"r1"}`:                             {Action: ActionHeartbeat, ID: "r1", Actor: "ci"},
 		`{"action":"extend","id":"r1","by":"15m","why":"slow"}`:        {Action: ActionExtend, ID: "r1", Actor: "ci", By: 15 * time.Minute, Why: "slow"},
 		`{"action":"mark-irreversible","id":"r1","why":"a migration"}`: {Action: ActionMark, ID: "r1", Actor: "ci", Why: "a migration"},
 		`{"action":"close","id":"r1","actor":"ci"}`:                    {Action: ActionClose, ID: "r1", Actor: "ci"},
@@ -257,7 +259,7 @@ func FuzzGeneric(f *testing.F) {
 		}
 		require.NotEmpty(t, c.ID)
 		require.True(t, strings.HasPrefix(c.Actor, "ci"))
-		require.Contains(t, []Action{ActionOpen, ActionDeployed, ActionExtend, ActionMark, ActionClose}, c.Action)
+		require.Contains(t, []Action{ActionOpen, ActionDeployed, ActionHeartbeat, ActionExtend, ActionMark, ActionClose}, c.Action)
 		require.Equal(t, c.Action == ActionExtend, c.By > 0)
 		require.Equal(t, c.Action == ActionOpen, c.Open.Version != "" && c.Open.Service != "")
 		require.LessOrEqual(t, len(c.Open.Labels), maxLabels)

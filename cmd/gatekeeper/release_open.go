@@ -23,6 +23,7 @@ type opening struct {
 	planFile      string
 	labels        map[string]string
 	window        time.Duration
+	heartbeat     time.Duration
 	ifUnreachable unreachable
 	wait          bool
 	timeout       time.Duration
@@ -45,6 +46,7 @@ func (o *opening) flags(f *pflag.FlagSet) {
 	f.BoolVar(&b.DryRun, "dry-run", false, "record what would have been done")
 	f.BoolVar(&b.AfterDeploy, "after-deploy", false, "the new version is there already")
 	f.BoolVar(&b.Deployed, "deployed", false, "start the window at once")
+	f.DurationVar(&o.heartbeat, "heartbeat", 0, "promise a sign of life at least so often, until deployed and while waiting; people are told when none comes; 0: none")
 	f.StringVar(&b.ID, "id", "", "your id for it, such as the pipeline's: the same request again gives the same release; default: a new one")
 	f.StringVar(&b.Actor, "actor", env("GATEKEEPER_ACTOR", os.Getenv("USER")), "on whose behalf, for the journal (GATEKEEPER_ACTOR)")
 	o.ifUnreachable.flags(f)
@@ -96,8 +98,10 @@ func (o *opening) request() (api.OpenBody, error) {
 		return b, o.ifUnreachable.check()
 	case o.window < 0:
 		return b, usagef("--window can't be negative")
+	case o.heartbeat < 0:
+		return b, usagef("--heartbeat can't be negative")
 	}
-	b.Labels, b.Window = o.labels, gatekeeper.Duration(o.window)
+	b.Labels, b.Window, b.Heartbeat = o.labels, gatekeeper.Duration(o.window), gatekeeper.Duration(o.heartbeat)
 	if b.ID == "" {
 		b.ID = ulid.Make().String()
 	}

@@ -17,6 +17,7 @@ type verb struct {
 
 var verbs = []verb{
 	{"deployed", "deployed", "Say that the new version is deployed: the window begins", true},
+	{"heartbeat", "heartbeat", "Say that the pipeline is alive, for a release that was opened with --heartbeat", true},
 	{"approve", "approve", "Approve the rollback of a held release", false},
 	{"veto", "veto", "Veto the rollback of a held release; its rules are muted", false},
 	{"hold", "hold", "Hold a release: nothing is decided until it is resumed", false},
@@ -59,15 +60,23 @@ func extendCommand() *cobra.Command {
 	var out format
 	var why reason
 	var by time.Duration
+	away := failThen
 	cmd := &cobra.Command{Use: "extend ID --by 15m", Short: "Extend a release's window", Args: cobra.ExactArgs(1)}
 	out.flags(cmd.Flags())
 	why.flags(cmd.Flags())
 	cmd.Flags().DurationVar(&by, "by", 0, "how much later the window ends")
+	away.flags(cmd.Flags())
 	return remote(cmd, func(cmd *cobra.Command, c *client.Client, args []string) error {
 		if by <= 0 {
 			return usagef("give --by a duration above zero, such as --by 15m")
 		}
+		if err := away.check(); err != nil {
+			return err
+		}
 		r, err := c.Extend(cmd.Context(), args[0], by, why.by())
+		if away.forgives(cmd, err, true) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}

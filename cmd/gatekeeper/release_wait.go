@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,7 +26,9 @@ func waitCommand() *cobra.Command {
 		Long: `Wait prints what happens as it happens and ends with the release.
 
 Exit codes: 0 passed, 1 error (also: aborted, superseded), 3 rolled back, 4 rollback failed,
-5 inconclusive, 6 gave up waiting, 7 daemon not reachable, 8 breached.`,
+5 inconclusive, 6 gave up waiting, 7 daemon not reachable, 8 breached.
+
+Who waits for a release that was opened with --heartbeat is its pipeline, and gives its signs of life.`,
 		Args: cobra.ExactArgs(1),
 	}
 	out.flags(cmd.Flags())
@@ -67,7 +70,19 @@ func wait(cmd *cobra.Command, c *client.Client, id string, timeout time.Duration
 			return err
 		}
 	}
-	err := c.Follow(ctx, id, 0, patience, told)
+	alive, rest := context.WithCancel(ctx)
+	var beating sync.WaitGroup
+	var once sync.Once // a fact may be told twice
+	err := c.Follow(ctx, id, 0, patience, func(f gatekeeper.Fact) error {
+		err := told(f)
+		if _, opened := f.Body.(gatekeeper.Opened); err == nil && opened && r.Heartbeat > 0 {
+			every := time.Duration(r.Heartbeat) / 3 // so that one may be lost
+			once.Do(func() { beating.Go(func() { keepAlive(alive, cmd, c, id, every) }) })
+		}
+		return err
+	})
+	rest()
+	beating.Wait()
 	if errors.Is(err, context.DeadlineExceeded) && timeout > 0 {
 		say(cmd, "gave up waiting after %s: release %s is still %s and goes on", timeline.Span(timeout), id, r.State)
 		return exit{exitGaveUp}

@@ -37,6 +37,7 @@ type Verbs interface {
 	Rollback(ctx context.Context, id string, by engine.By) (gatekeeper.Release, error)
 	Close(ctx context.Context, id string, by engine.By) (gatekeeper.Release, error)
 	Mark(ctx context.Context, id string, by engine.By) (gatekeeper.Release, error)
+	Heartbeat(ctx context.Context, id string, by engine.By) (gatekeeper.Release, error)
 	Extend(ctx context.Context, id string, d time.Duration, by engine.By) (gatekeeper.Release, error)
 }
 

@@ -171,17 +171,24 @@ func challenge(h http.Header, p *Problem) {
 	}
 }
 
-// secured is the security of a call that needs a scope; authorize reads it from there, so the
-// OpenAPI document can't say anything else than what is done.
-func secured(scope Scope) []map[string][]string {
-	return []map[string][]string{{tokenScheme: {string(scope)}}}
+// secured is the security of a call that needs one of the scopes; authorize reads it from there, so
+// the OpenAPI document can't say anything else than what is done.
+func secured(scopes ...Scope) (enough []map[string][]string) {
+	for _, scope := range scopes {
+		enough = append(enough, map[string][]string{tokenScheme: {string(scope)}})
+	}
+	return enough
 }
 
 // authorize is huma's middleware before every call of /api/v1.
 func (s *server) authorize(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
-	scope := Scope(ctx.Operation().Security[0][tokenScheme][0])
-	who, p := s.gate.admit(r, scope)
+	who, p := caller{}, (*Problem)(nil)
+	for _, enough := range ctx.Operation().Security {
+		if who, p = s.gate.admit(r, Scope(enough[tokenScheme][0])); p == nil {
+			break
+		}
+	}
 	if p != nil {
 		challenge(w.Header(), p)
 		writeProblem(w, p)

@@ -140,6 +140,7 @@ func TestTokensForServices(t *testing.T) {
 		{"GET", "/facts", ""},
 		{"GET", "/events", ""},
 		{"POST", "/deployed", "{}"},
+		{"POST", "/heartbeat", "{}"},
 		{"POST", "/close", "{}"},
 		{"POST", "/mark-irreversible", "{}"},
 	} {
@@ -148,7 +149,9 @@ func TestTokensForServices(t *testing.T) {
 	for _, verb := range []string{"approve", "veto", "hold", "resume", "rollback"} {
 		require.Equal(t, 403, ops.problem("POST", "/api/v1/releases/theirs/"+verb, "{}").Status, verb)
 	}
-	require.Equal(t, 403, ops.problem("POST", "/api/v1/releases/theirs/extend", `{"by":"15m"}`).Status)
+	for _, who := range []face{ci, ops} {
+		require.Equal(t, 403, who.problem("POST", "/api/v1/releases/theirs/extend", `{"by":"15m"}`).Status)
+	}
 	require.Equal(t, 403, ops.problem("PUT", "/api/v1/kill-switch", `{"on":true}`).Status)
 	require.Equal(t, 403, ops.problem("PUT", "/api/v1/flags/f", `{"enabled":true}`).Status)
 	require.Equal(t, 403, ops.problem("DELETE", "/api/v1/flags/f?version=1", "").Status)
@@ -157,6 +160,11 @@ func TestTokensForServices(t *testing.T) {
 	require.False(t, e.sw.On)
 	require.Equal(t, 404, ci.problem("GET", "/api/v1/releases/none", "").Status)
 
+	for _, who := range []face{ci, ops} {
+		status, body := who.do("POST", "/api/v1/releases/mine/extend", `{"by":"15m"}`)
+		require.Equal(t, 200, status, body)
+	}
+	e.asked = nil
 	status, body := ops.do("POST", "/api/v1/releases/mine/approve", `{"actor":"bob"}`)
 	require.Equal(t, 200, status, body)
 	require.Equal(t, []string{"approve mine by ops (bob): "}, e.asked)

@@ -29,6 +29,7 @@ type OpenBody struct {
 	DryRun          bool                `json:"dry_run,omitempty" doc:"Record what would have been done."`
 	AfterDeploy     bool                `json:"after_deploy,omitempty" doc:"The new version is there already."`
 	Deployed        bool                `json:"deployed,omitempty" doc:"Start the window at once."`
+	Heartbeat       gatekeeper.Duration `json:"heartbeat,omitempty" example:"2m" doc:"The pipeline promises a sign of life at least so often, from 1s to 24h, until it has said deployed and while it waits; when none comes people are told."`
 	Actor           string              `json:"actor,omitempty" maxLength:"100" doc:"On whose behalf."`
 }
 
@@ -120,7 +121,7 @@ func (s *server) open(ctx context.Context, in *openInput) (*openOutput, error) {
 	r, err := s.Engine.Open(ctx, engine.OpenRequest{
 		ID: b.ID, Service: b.Service, Environment: b.Environment, Version: b.Version, PreviousVersion: b.PreviousVersion,
 		Labels: b.Labels, Bundle: b.Bundle, HealthFile: b.HealthFile, Plan: b.Plan, Window: time.Duration(b.Window),
-		WatchOnly: b.WatchOnly, DryRun: b.DryRun, AfterDeploy: b.AfterDeploy, Deployed: b.Deployed,
+		WatchOnly: b.WatchOnly, DryRun: b.DryRun, AfterDeploy: b.AfterDeploy, Deployed: b.Deployed, Heartbeat: time.Duration(b.Heartbeat),
 		Actor: who.actor(b.Actor), Token: who.name, Services: who.services,
 	})
 	if err != nil {

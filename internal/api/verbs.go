@@ -48,6 +48,7 @@ func (s *server) registerVerbs(api huma.API) {
 		ask           func(context.Context, string, engine.By) (gatekeeper.Release, error)
 	}{
 		{"deployed", "Say that the new version is deployed: the window begins", ScopeOpen, e.Deployed},
+		{"heartbeat", "Say that the pipeline is alive", ScopeOpen, e.Heartbeat},
 		{"approve", "Approve the rollback of a held release", ScopeOperate, e.Approve},
 		{"veto", "Veto the rollback of a held release; its rules are muted", ScopeOperate, e.Veto},
 		{"hold", "Hold a release: nothing is decided until it is resumed", ScopeOperate, e.Hold},
@@ -69,8 +70,10 @@ func (s *server) registerVerbs(api huma.API) {
 			return answer(verb.ask(ctx, in.ID, by.by(ctx)))
 		})
 	}
-	huma.Register(api, s.operation("extend-release", http.MethodPost, "/releases/{id}/extend", "Extend a release's window", ScopeOperate,
-		http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable),
+	extend := s.operation("extend-release", http.MethodPost, "/releases/{id}/extend", "Extend a release's window", ScopeOpen,
+		http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable)
+	extend.Security = secured(ScopeOperate, ScopeOpen) // people and pipelines
+	huma.Register(api, extend,
 		func(ctx context.Context, in *extendInput) (*releaseOutput, error) {
 			if err := s.mine(ctx, in.ID); err != nil {
 				return nil, err
