@@ -26,6 +26,16 @@ type replays struct {
 	seen map[string]seen
 }
 
+// replaysOf gives what is remembered of a sender.
+func (w *Webhooks) replaysOf(sender string) *replays {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.replays[sender] == nil {
+		w.replays[sender] = &replays{seen: map[string]seen{}}
+	}
+	return w.replays[sender]
+}
+
 type seen struct {
 	done  bool
 	until time.Time

@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -62,6 +63,9 @@ type Webhooks struct {
 	replicas []string
 	log      *slog.Logger
 	counters counters
+
+	mu      sync.Mutex
+	replays map[string]*replays // of signed requests, by their sender
 }
 
 // New registers the counters.
@@ -69,7 +73,7 @@ func New(c Config) (*Webhooks, error) {
 	if c.Deliver == nil || c.Log == nil {
 		return nil, errors.New("webhooks need Deliver and Log")
 	}
-	w := &Webhooks{deliver: c.Deliver, replicas: c.ReplicaLabels, log: c.Log, counters: newCounters()}
+	w := &Webhooks{deliver: c.Deliver, replicas: c.ReplicaLabels, log: c.Log, counters: newCounters(), replays: map[string]*replays{}}
 	if c.ReplicaLabels == nil {
 		w.replicas = DefaultReplicaLabels()
 	}
