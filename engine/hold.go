@@ -107,7 +107,7 @@ func (u *run) recovered(b gatekeeper.Breach) bool {
 	for _, w := range u.watches {
 		if w.rule.Name == b.Rule {
 			t := w.track()
-			return !t.HealthySince.IsZero() && t.LastSlot.Sub(t.HealthySince) >= w.rule.For
+			return !t.HealthySince.IsZero() && t.LastSlot.Sub(t.HealthySince) >= w.rule.Calm()
 		}
 	}
 	return false

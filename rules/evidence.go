@@ -10,56 +10,43 @@ import (
 	"slices"
 	"time"
 
-	"github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/model/labels"
-
 	"github.com/gatekeeper-engine/gatekeeper"
 )
 
 // maxEvidenceLabels is how many labels of a sample are kept as evidence.
 const maxEvidenceLabels = 32
 
-// unhealthy is the reading of an expression that gave samples. Their identities are those of
-// Prometheus: two samples with one fail the whole reading.
-func (r *BoundRule) unhealthy(ctx context.Context, at time.Time, active []gatekeeper.Sample) gatekeeper.Reading {
+// unhealthy is the reading of an expression that gave samples.
+func (r *BoundRule) unhealthy(ctx context.Context, q Querier, at time.Time, active []gatekeeper.Sample) gatekeeper.Reading {
 	active = r.worstFirst(active)
+	e := r.expander(q, at.Add(r.QueryOffset))
+	alerts, err := r.alertLabels(ctx, e, active)
+	if err != nil {
+		return noAnswer(err)
+	}
 	reading := gatekeeper.Reading{Verdict: gatekeeper.Unhealthy, Count: len(active)}
-	known := make(map[string]bool, len(active))
-	for _, s := range active {
-		id := r.identity(ctx, s, at)
-		if known[id] {
-			return gatekeeper.Reading{
-				Verdict: gatekeeper.NoAnswer,
-				Detail:  fmt.Sprintf("two samples are one alert, %s: a label of the rule hides the label that tells them apart", id),
-			}
-		}
-		known[id] = true
-		reading.Active = append(reading.Active, id)
+	for _, set := range alerts {
+		reading.Active = append(reading.Active, shortIdentity(set.String()))
 	}
 	reading.Samples = r.evidence(active)
 	for _, name := range []string{"summary", "description"} {
 		if text, ok := r.Annotations[name]; ok {
-			reading.Summary = capText(expand(ctx, text, active[0], at), gatekeeper.MaxEvidenceText)
+			reading.Summary = capText(e.expand(ctx, text, active[0]), gatekeeper.MaxEvidenceText)
 			break
 		}
+	}
+	if r.Limit > 0 && len(active) > r.Limit {
+		reading.Detail = fmt.Sprintf("%d alerts, more than the group's limit of %d: Prometheus would drop them all, here they count", len(active), r.Limit)
 	}
 	return reading
 }
 
-// identity is the alert that a sample is (rules/alerting.go of Prometheus): its labels without its
-// name, the rule's labels over them, and the alert's name.
-func (r *BoundRule) identity(ctx context.Context, s gatekeeper.Sample, at time.Time) string {
-	b := labels.NewBuilder(labels.FromMap(s.Labels))
-	b.Del(model.MetricNameLabel)
-	for name, value := range r.Labels {
-		b.Set(name, expand(ctx, value, s, at))
-	}
-	b.Set(model.AlertNameLabel, r.Alert)
-	id := b.Labels().String()
+// shortIdentity is an identity as it is journaled: a long one stays itself by its hash.
+func shortIdentity(id string) string {
 	if len(id) <= gatekeeper.MaxEvidenceText {
 		return id
 	}
-	sum := sha256.Sum256([]byte(id)) // identities are journaled; a long one stays itself by its hash
+	sum := sha256.Sum256([]byte(id))
 	return fmt.Sprintf("%s %x", capText(id, gatekeeper.MaxEvidenceText), sum[:8])
 }
 

@@ -55,19 +55,27 @@ type File struct {
 	Rules          []Rule     // in the order of the files: the inline groups first
 	Rollback       []RungSpec // the ladder; empty: the release or the operator names a plan
 
+	Recordings []Recording // of [LoadRecording] only; in the order of the files
+
 	routes []route // of respond, in order
 	routed bool    // there is a respond section, perhaps an empty one
 }
 
 // Rule is one alerting rule.
 type Rule struct {
-	Name        string        // unique in the file: the alert's name, with its static labels where several share it
-	Alert       string        // the alert's name
-	Group       string        // of its group; unique in its file
-	Expr        string        // PromQL; of a [BoundRule] with the release's values in it
-	For         time.Duration // how long it has to be unhealthy
+	Name  string        // unique in the file: the alert's name, with its static labels where several share it
+	Alert string        // the alert's name
+	Group string        // of its group; unique in its file
+	Expr  string        // PromQL; of a [BoundRule] with the release's values in it
+	For   time.Duration // how long it has to be unhealthy
+
+	// KeepFiringFor is how long a breach that waits for somebody, in a hold or a veto countdown,
+	// stands after the rule was unhealthy last. It never makes a decision by itself.
+	KeepFiringFor time.Duration
+
 	Interval    time.Duration // of its group
 	QueryOffset time.Duration // it is asked for the instant that long before the slot
+	Limit       int           // of its group: more alerts than that are told; 0 and less: no limit
 	WarmUp      time.Duration // after Deployed, in which it is judged but does not count
 	Range       time.Duration // how far back it looks at most: the longest range and offset, with subqueries
 
@@ -84,7 +92,11 @@ type Rule struct {
 	Response       Response // what a breach does
 	File           string   // the file it stands in
 	Line           int      // of its first key, from 1
+	Place          int      // in its group, from 0, recording rules included
 }
+
+// Calm is how long the rule must be healthy until a breach of it that waits for somebody is over.
+func (r Rule) Calm() time.Duration { return max(r.For, r.KeepFiringFor) }
 
 // Response is what a breach of a rule leads to.
 type Response struct {

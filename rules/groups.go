@@ -15,6 +15,7 @@ type group struct {
 	name        string
 	interval    time.Duration
 	queryOffset time.Duration
+	limit       int
 	labels      map[string]pair
 	rules       *yaml.Node
 }
@@ -41,22 +42,29 @@ func (l *loader) groups(r *reader, n *yaml.Node, inline bool) {
 			key{name: "query_offset", read: func(n *yaml.Node) { r.durationTo(n, "query_offset", 0, &g.queryOffset) }},
 			key{name: "labels", read: func(n *yaml.Node) { g.labels = r.labels(n, "the group's labels") }},
 			key{name: "rules", read: func(n *yaml.Node) { g.rules = n }},
-			key{name: "limit", later: "Leave it out: readings are capped as it is, and a limit would hide a breach."},
+			key{name: "limit", read: func(n *yaml.Node) { g.limit = r.whole(n, "limit") }},
 		)
 		if g.rules == nil {
 			continue
 		}
-		for _, n := range r.list(g.rules, "rules") {
-			l.rule(r, g, n, inline)
+		for i, n := range r.list(g.rules, "rules") {
+			if has(n, "record") {
+				l.record(r, g, n, i)
+			} else {
+				l.rule(r, g, n, i, inline)
+			}
 		}
 	}
 }
 
-// rule reads one alerting rule.
-func (l *loader) rule(r *reader, g group, n *yaml.Node, inline bool) {
+// rule reads one alerting rule, the place-th of its group.
+func (l *loader) rule(r *reader, g group, n *yaml.Node, place int, inline bool) {
 	rule := &ruleNode{
-		Rule: Rule{Group: g.name, Interval: g.interval, QueryOffset: g.queryOffset, File: r.src.name, Line: follow(n).Line},
-		r:    r, at: n, nodes: map[string]*yaml.Node{}, labels: map[string]pair{},
+		Rule: Rule{
+			Group: g.name, Interval: g.interval, QueryOffset: g.queryOffset, Limit: g.limit,
+			File: r.src.name, Line: follow(n).Line, Place: place,
+		},
+		r: r, at: n, nodes: map[string]*yaml.Node{}, labels: map[string]pair{},
 	}
 	own, annotations := map[string]pair{}, map[string]pair{}
 	keys := []key{
@@ -65,26 +73,20 @@ func (l *loader) rule(r *reader, g group, n *yaml.Node, inline bool) {
 		{name: "for", read: func(n *yaml.Node) { r.durationTo(n, "for", 0, &rule.For) }},
 		{name: "labels", read: func(n *yaml.Node) { own = r.labels(n, "the rule's labels") }},
 		{name: "annotations", read: func(n *yaml.Node) { annotations = r.templates(n, "the annotations") }},
-		{name: "record", later: "Put recording rules into the metric backend; an alert here can use what they record."},
-		{name: "keep_firing_for", later: "Leave it out: one decision is final, and what comes after it changes nothing."},
+		{name: "keep_firing_for", read: func(n *yaml.Node) { r.durationTo(n, "keep_firing_for", 0, &rule.KeepFiringFor) }},
 	}
 	keys = append(keys, rule.own(inline)...)
-	for i, k := range keys {
-		if read := k.read; read != nil {
-			keys[i].read = func(n *yaml.Node) { rule.nodes[k.name] = n; read(n) }
-		} else {
-			keys[i].read = nil
-		}
-	}
-	r.object(n, "the rule", keys...)
+	r.object(n, "the rule", noting(rule.nodes, keys)...)
 	rule.Labels, rule.Annotations = rule.merge(g.labels, own), values(annotations)
 	if rule.expr != nil {
 		rule.Expr, rule.Range, rule.VersionBound = rule.expr.text, rule.expr.reach, rule.expr.versionBound
 	}
 	switch {
+	case rule.Alert != "" && l.records == recordsOnly:
+		r.fail(rule.nodes["alert"], checkRecording, "Alerting rules are judged for a release: put them into its health file.", "a file of recording rules can't hold the alert %q", rule.Alert)
 	case rule.Alert != "":
 		l.rules = append(l.rules, rule)
-	case rule.nodes["alert"] == nil && follow(n).Kind == yaml.MappingNode && !has(n, "record"):
+	case rule.nodes["alert"] == nil && follow(n).Kind == yaml.MappingNode:
 		r.fail(n, checkKey, `Add "alert" to it: the name of what is wrong when the expression gives a sample.`, `the rule has no "alert"`)
 	}
 }
@@ -145,12 +147,21 @@ func (rule *ruleNode) static() map[string]string {
 	return static
 }
 
-// labels reads labels of alerts.
+// labels reads labels of alerts, which may be templates.
 func (r *reader) labels(n *yaml.Node, what string) map[string]pair {
-	all := r.templates(n, what)
+	all := r.labelPairs(n, what, "an alert")
+	for _, p := range all {
+		r.template(p.value)
+	}
+	return all
+}
+
+// labelPairs reads the labels of something.
+func (r *reader) labelPairs(n *yaml.Node, what, of string) map[string]pair {
+	all := r.texts(n, what)
 	for name, p := range all {
 		if name == model.MetricNameLabel || !model.UTF8Validation.IsValidLabelName(name) {
-			r.fail(p.key, checkValue, "", "%q can't be a label of an alert", name)
+			r.fail(p.key, checkValue, "", "%q can't be a label of %s", name, of)
 		}
 	}
 	return all

@@ -61,7 +61,7 @@ func (r *BoundRule) judge(ctx context.Context, q Querier, at time.Time) gatekeep
 	case !t.enough:
 		reading, err = r.idle(ctx, q, at, s, t.why)
 	case len(s.active) > 0:
-		reading = r.unhealthy(ctx, at, s.active)
+		reading = r.unhealthy(ctx, q, at, s.active)
 	default:
 		reading, err = r.quiet(ctx, q, at, s)
 	}
@@ -148,7 +148,7 @@ func (r *BoundRule) ratioQuiet(ctx context.Context, q Querier, at time.Time) (re
 		for i := range below {
 			below[i].Value = 0
 		}
-		reading = r.unhealthy(ctx, at, below)
+		reading = r.unhealthy(ctx, q, at, below)
 		reading.Detail = "no success was counted at all, while there is traffic"
 		return reading, true, nil
 	default:

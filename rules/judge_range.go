@@ -18,7 +18,7 @@ func (r *BoundRule) JudgeRange(ctx context.Context, q Querier, from, to time.Tim
 	asked := q
 	if !r.anchored {
 		offset := r.QueryOffset
-		asked = &recording{backend: q, from: from.Add(-offset), to: to.Add(-offset), step: step, answers: map[string]*answers{}}
+		asked = &replay{backend: q, from: from.Add(-offset), to: to.Add(-offset), step: step, answers: map[string]*answers{}}
 	}
 	var readings []gatekeeper.Reading
 	for at := from; !at.After(to); at = at.Add(step) {
@@ -29,8 +29,8 @@ func (r *BoundRule) JudgeRange(ctx context.Context, q Querier, from, to time.Tim
 	return readings
 }
 
-// recording answers queries at the instants of a range from one range query per expression.
-type recording struct {
+// replay answers queries at the instants of a range from one range query per expression.
+type replay struct {
 	backend  Querier
 	from, to time.Time
 	step     time.Duration
@@ -47,8 +47,11 @@ type answers struct {
 	err      error
 }
 
-// Query gives what the range query gave at an instant.
-func (r *recording) Query(ctx context.Context, expr string, at time.Time) (Vector, error) {
+// Query gives what the range query gave at an instant; templates ask at others too.
+func (r *replay) Query(ctx context.Context, expr string, at time.Time) (Vector, error) {
+	if since := at.Sub(r.from); since < 0 || at.After(r.to) || since%r.step != 0 {
+		return r.backend.Query(ctx, expr, at)
+	}
 	r.mu.Lock()
 	a := r.answers[expr]
 	if a == nil {
@@ -64,18 +67,18 @@ func (r *recording) Query(ctx context.Context, expr string, at time.Time) (Vecto
 }
 
 // QueryRange asks the backend.
-func (r *recording) QueryRange(ctx context.Context, expr string, from, to time.Time, step time.Duration) (Matrix, error) {
+func (r *replay) QueryRange(ctx context.Context, expr string, from, to time.Time, step time.Duration) (Matrix, error) {
 	return r.backend.QueryRange(ctx, expr, from, to, step)
 }
 
-func (a *answers) fetch(ctx context.Context, r *recording, expr string) {
+func (a *answers) fetch(ctx context.Context, r *replay, expr string) {
 	m, err := r.backend.QueryRange(ctx, expr, r.from, r.to, r.step)
 	a.err, a.warnings = err, m.Warnings
 	a.byMilli = map[int64][]gatekeeper.Sample{}
 	for _, s := range m.Series {
 		for _, p := range s.Points {
 			at := p.At.UnixMilli()
-			a.byMilli[at] = append(a.byMilli[at], gatekeeper.Sample{Labels: s.Labels, Value: p.Value})
+			a.byMilli[at] = append(a.byMilli[at], gatekeeper.Sample{Labels: s.Labels, Value: p.Value, Histogram: p.Histogram})
 		}
 	}
 }

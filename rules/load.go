@@ -19,20 +19,16 @@ func Load(b Bundle) (*File, error) {
 	return f, nil
 }
 
-// Check gives the problems that Load has with a bundle and what the linter finds in it. The file is
-// nil when it can't be used.
-func Check(b Bundle) (*File, Problems) {
+// LoadRecording reads a bundle as [Load] does, for a place where recording rules are evaluated: they
+// are in the file's Recordings, and a file without any alert is one too.
+func LoadRecording(b Bundle) (*File, error) {
 	l := newLoader(b)
+	l.records = recordsToo
 	f := l.load()
-	for _, r := range l.rules {
-		if r.expr != nil {
-			l.lint(f, r)
-		}
-	}
 	if l.out.failed {
-		f = nil
+		return nil, l.out.sorted().Errors()
 	}
-	return f, l.out.sorted()
+	return f, nil
 }
 
 // loader reads one bundle.
@@ -42,6 +38,9 @@ type loader struct {
 	rules  []*ruleNode
 	routes []*routeNode
 	hasTo  bool // there is a respond section
+
+	records    records
+	recordings []Recording
 }
 
 // ruleNode is a rule with the places its parts stand at, for messages.
@@ -82,7 +81,8 @@ func (l *loader) load() *File {
 	l.ruleFiles(r, ruleFiles)
 	r.strayVariables(top)
 	l.resolve(f)
-	if len(l.rules) == 0 && !l.out.failed && !slices.ContainsFunc(l.routes, func(t *routeNode) bool { return t.External }) {
+	f.Recordings = l.recordings
+	if len(l.rules) == 0 && l.records == recordsNever && !l.out.failed && !slices.ContainsFunc(l.routes, func(t *routeNode) bool { return t.External }) {
 		r.file(checkKey, "Add a rule under groups or rule_files, or a route with external: true.", "the health file has no rule: nothing could be judged")
 	}
 	return f

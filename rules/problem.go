@@ -13,7 +13,7 @@ import (
 // Severity says how bad a [Problem] is.
 type Severity string
 
-// The severities. Only an Error keeps a file from being used.
+// The severities. Of what [Load] tells, all are errors: they keep the file from being used.
 const (
 	Error   Severity = "error"
 	Warning Severity = "warning"
@@ -34,6 +34,7 @@ const (
 	checkDuplicate   = "duplicate"   // two rules or groups with one name
 	checkUnsupported = "unsupported" // a later version brings it
 	checkRuleFile    = "rule_file"   // not in the bundle, or outside its folder
+	checkRecording   = "recording"   // a recording rule where none is evaluated
 )
 
 // maxProblems is how many problems of one bundle are told; a file that is no health file at all
@@ -49,7 +50,10 @@ type Problem struct {
 	Severity Severity `json:"severity"`
 	Check    string   `json:"check"` // stable name
 	Message  string   `json:"message"`
+	Why      string   `json:"why,omitempty"` // what it means for a release
 	Hint     string   `json:"hint,omitempty"`
+	Rewrite  string   `json:"rewrite,omitempty"` // the expression as it could stand instead
+	Fixable  bool     `json:"fixable,omitempty"` // Rewrite is safe and can be written into the file
 }
 
 // String gives file:line:column, the severity, the message and the check's name on one line.
@@ -110,8 +114,17 @@ func (p Problem) render(lines []string) string {
 		text, caret := excerpt(lines[p.Line-1], p.Column, p.Length)
 		fmt.Fprintf(&out, "%s | %s\n%s | %s\n", number, text, strings.Repeat(" ", len(number)), caret)
 	}
-	if p.Hint != "" {
-		fmt.Fprintf(&out, "  hint: %s\n", strings.ReplaceAll(p.Hint, "\n", "\n        "))
+	told := func(what, text string) {
+		if text != "" {
+			fmt.Fprintf(&out, "  %s: %s\n", what, strings.ReplaceAll(printableLines(text), "\n", "\n"+strings.Repeat(" ", len(what)+4)))
+		}
+	}
+	told("why", p.Why)
+	told("hint", p.Hint)
+	if p.Fixable {
+		told("fix", p.Rewrite)
+	} else {
+		told("rewrite", p.Rewrite)
 	}
 	return out.String()
 }
@@ -144,6 +157,15 @@ func excerpt(line string, column, length int) (text, caret string) {
 	}
 	marks := max(1, min(length, len(shown)-(at-from)))
 	return string(shown), pad.String() + strings.Repeat("^", marks)
+}
+
+// printableLines is printable for a text of several lines.
+func printableLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, line := range lines {
+		lines[i] = printable(line)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // printable keeps a half trusted file from steering the terminal of whoever reads its problems.

@@ -42,6 +42,7 @@ type Series struct {
 
 // Point is a value at an instant.
 type Point struct {
-	At    time.Time
-	Value gatekeeper.Float
+	At        time.Time
+	Value     gatekeeper.Float
+	Histogram string // of a native histogram, as in [gatekeeper.Sample]
 }

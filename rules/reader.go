@@ -115,29 +115,12 @@ func (r *reader) fail(n *yaml.Node, check, hint, format string, args ...any) {
 }
 
 func (r *reader) tell(s Severity, n *yaml.Node, check, hint, format string, args ...any) {
-	length := 1
-	if n.Kind == yaml.ScalarNode && !strings.Contains(n.Value, "\n") {
-		length = utf8.RuneCountInString(n.Value)
-		if n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 {
-			length += 2
-		}
-	}
-	r.out.add(Problem{
-		File: r.src.name, Line: max(n.Line, 1), Column: max(n.Column, 1), Length: length,
-		Severity: s, Check: check, Message: fmt.Sprintf(format, args...), Hint: hint,
-	})
+	r.out.add(r.node(n).problem(s, check, hint, fmt.Sprintf(format, args...)))
 }
 
 // tellAt tells of a part of a scalar's value: length bytes from offset.
 func (r *reader) tellAt(s Severity, n *yaml.Node, offset, length int, check, hint, format string, args ...any) {
-	offset = min(max(offset, 0), len(n.Value))
-	part := n.Value[offset:min(len(n.Value), offset+max(length, 0))]
-	part, _, _ = strings.Cut(part, "\n")
-	line, column := r.src.locate(n, offset)
-	r.out.add(Problem{
-		File: r.src.name, Line: line, Column: column, Length: max(1, utf8.RuneCountInString(part)),
-		Severity: s, Check: check, Message: fmt.Sprintf(format, args...), Hint: hint,
-	})
+	r.out.add(r.part(n, offset, offset+max(length, 0)).problem(s, check, hint, fmt.Sprintf(format, args...)))
 }
 
 // object reads a mapping: every key must be one of keys, once, and those it must have are there.
@@ -174,6 +157,17 @@ func (r *reader) object(n *yaml.Node, what string, keys ...key) {
 			r.fail(n, checkKey, fmt.Sprintf("Add %q to it.", k.name), "%s has no %q", what, k.name)
 		}
 	}
+}
+
+// noting gives keys that also note where their values stand.
+func noting(nodes map[string]*yaml.Node, keys []key) []key {
+	noted := slices.Clone(keys)
+	for i, k := range keys {
+		if k.read != nil {
+			noted[i].read = func(n *yaml.Node) { nodes[k.name] = n; k.read(n) }
+		}
+	}
+	return noted
 }
 
 type pair struct{ key, value *yaml.Node }
@@ -305,6 +299,15 @@ func (r *reader) number(n *yaml.Node, what string) (float64, bool) {
 		return 0, false
 	}
 	return v, true
+}
+
+// whole reads a whole number.
+func (r *reader) whole(n *yaml.Node, what string) int {
+	var v int
+	if s := follow(n); s.ShortTag() != "!!int" || s.Decode(&v) != nil {
+		r.fail(n, checkType, "", "%s must be a whole number, not %s", what, kindOf(s))
+	}
+	return v
 }
 
 // duration reads a duration as Prometheus writes it, at least least.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/timestamp"
 	prom "github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/template"
@@ -27,6 +28,9 @@ import (
 const (
 	maxTemplate = 4 << 10  // bytes of its text
 	maxExpanded = 64 << 10 // bytes that any of its functions may give
+
+	maxTemplateQueries = 20  // that the templates of one reading may ask
+	maxTemplateSamples = 100 // that one of these may give
 )
 
 // templateVars are the short names that Prometheus gives to a template's data (rules/alerting.go).
@@ -34,7 +38,7 @@ const templateVars = "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels
 
 func isTemplate(text string) bool { return strings.Contains(text, "{{") }
 
-var templateLine = regexp.MustCompile(`^template: alert:(\d+):(?:\d+:)? ?`)
+var templateLine = regexp.MustCompile(`^template: __alert_:(\d+):(?:\d+:)? ?`)
 
 // template checks a text that may be a template.
 func (r *reader) template(n *yaml.Node) {
@@ -73,10 +77,10 @@ func checkedTemplate(text string) error {
 	if len(text) > maxTemplate {
 		return fmt.Errorf("it has more than %d bytes", maxTemplate)
 	}
-	if err := expander(context.Background(), text, nil, time.Time{}).ParseTest(); err != nil {
+	if err := (&expander{}).template(context.Background(), text, nil).ParseTest(); err != nil {
 		return err
 	}
-	tree := parse.New("alert")
+	tree := parse.New("__alert_")
 	tree.Mode = parse.SkipFuncCheck
 	set := map[string]*parse.Tree{}
 	if _, err := tree.Parse(templateVars+text, "", "", set); err != nil {
@@ -119,40 +123,84 @@ func bounded(n parse.Node, looping bool) error {
 	return nil
 }
 
-// loopable is what a range may go over: the labels, or the answer of a query, of which there is none.
+// loopable is what a range may go over: the labels, or the answer of a query, which is capped.
 var loopable = regexp.MustCompile(`^(?:\$\w+(?:, ?\$\w+)? := )?(?:\$labels|\$?\.Labels|query .*)$`)
 
 // relabelled finds a template that makes $labels something else, such as a big number to loop over.
 var relabelled = regexp.MustCompile(`\$labels\s*(?::?=|,)`)
 
-// errNoQuery is what templates get for asking a query of their own.
-var errNoQuery = errors.New("query() can't be used in a release's rules")
+// expander expands the templates of one reading. It belongs to one goroutine.
+type expander struct {
+	q     Querier // nil: queries give nothing, as while a file is checked
+	alert string
+	at    time.Time // the slot: templates ask at it, whatever the group's query_offset
+	asked map[string]prom.Vector
+}
 
-func noQuery(context.Context, string, time.Time) (prom.Vector, error) { return nil, errNoQuery }
+func (r *BoundRule) expander(q Querier, slot time.Time) *expander {
+	return &expander{q: q, alert: r.Alert, at: slot, asked: map[string]prom.Vector{}}
+}
 
-func expander(ctx context.Context, text string, s *gatekeeper.Sample, at time.Time) *template.Expander {
-	var data any
-	if s != nil {
-		data = template.AlertTemplateData(s.Labels, map[string]string{}, "", prom.Sample{F: float64(s.Value)})
+// query is the function of templates by that name. What a reading asks is capped: a label's template
+// is expanded for each sample.
+func (e *expander) query(ctx context.Context, expr string, at time.Time) (prom.Vector, error) {
+	if known, ok := e.asked[expr]; ok {
+		return known, nil
 	}
-	e := template.NewTemplateExpander(ctx, templateVars+text, "alert", data,
-		model.Time(timestamp.FromTime(at)), noQuery, &url.URL{}, nil)
-	e.Funcs(cappedFuncs)
-	return e
+	switch {
+	case e.q == nil:
+		return nil, nil
+	case len(e.asked) >= maxTemplateQueries:
+		return nil, fmt.Errorf("the templates of one reading ask more than %d queries", maxTemplateQueries)
+	case len(expr) > maxQuery:
+		return nil, fmt.Errorf("a query of a template has more than %d bytes", maxQuery)
+	}
+	samples, err := ask(ctx, e.q, expr, at)
+	if err != nil {
+		return nil, err
+	}
+	if len(samples) > maxTemplateSamples {
+		return nil, fmt.Errorf("%s gives %d samples, more than %d: aggregate in it", capText(expr, 200), len(samples), maxTemplateSamples)
+	}
+	found := make(prom.Vector, len(samples))
+	for i, s := range samples {
+		found[i] = prom.Sample{Metric: labels.FromMap(s.Labels), T: timestamp.FromTime(at), F: float64(s.Value)}
+	}
+	e.asked[expr] = found
+	return found, nil
+}
+
+func (e *expander) template(ctx context.Context, text string, data any) *template.Expander {
+	t := template.NewTemplateExpander(ctx, templateVars+text, "__alert_"+e.alert, data,
+		model.Time(timestamp.FromTime(e.at)), e.query, &url.URL{}, nil)
+	t.Funcs(cappedFuncs)
+	return t
 }
 
 // expand gives a template's text for one sample; an error of it becomes part of the text, as in
-// Prometheus.
-func expand(ctx context.Context, text string, s gatekeeper.Sample, at time.Time) string {
+// Prometheus (rules/alerting.go). There are no external labels and no external URL: they are empty.
+func (e *expander) expand(ctx context.Context, text string, s gatekeeper.Sample) string {
 	if !isTemplate(text) {
 		return text
 	}
-	s.Labels = maps.Clone(s.Labels)
-	out, err := expander(ctx, text, &s, at).Expand()
+	out, err := e.template(ctx, text, templateData(s)).Expand()
 	if err != nil {
-		return capText(fmt.Sprintf("<error expanding template: %v>", err), gatekeeper.MaxEvidenceText)
+		out = fmt.Sprintf("<error expanding template: %v>", err)
 	}
 	return capText(out, maxExpanded)
+}
+
+// templateData is what a template sees of a sample; the value of a native histogram is its text.
+func templateData(s gatekeeper.Sample) any {
+	set, none := maps.Clone(s.Labels), map[string]string{}
+	if s.Histogram == "" {
+		return template.AlertTemplateData(set, none, "", prom.Sample{F: float64(s.Value)})
+	}
+	return struct {
+		Labels, ExternalLabels map[string]string
+		ExternalURL            string
+		Value                  any
+	}{set, none, "", s.Histogram}
 }
 
 // wideVerb is a width or precision that would make one verb of printf give thousands of bytes.
@@ -172,7 +220,7 @@ var cappedFuncs = map[string]any{
 	"reReplaceAll": func(pattern, repl, text string) (string, error) {
 		re, err := regexp.Compile(pattern)
 		if err != nil {
-			return "", err
+			return "", fmt.Errorf("regexp: Compile(%s): %w", likeRegexp(pattern), err)
 		}
 		if len(text)*(len(repl)+1) > 16*maxExpanded {
 			return "", errTooLong
@@ -185,6 +233,14 @@ var cappedFuncs = map[string]any{
 	"urlQueryEscape": func(s string) (string, error) { return capped(url.QueryEscape(s)) },
 	"graphLink":      func(s string) (string, error) { return capped(strutil.GraphLinkForExpression(s)) },
 	"tableLink":      func(s string) (string, error) { return capped(strutil.TableLinkForExpression(s)) },
+}
+
+// likeRegexp writes a pattern as Go's regexp does in its errors.
+func likeRegexp(pattern string) string {
+	if strconv.CanBackquote(pattern) {
+		return "`" + pattern + "`"
+	}
+	return strconv.Quote(pattern)
 }
 
 var errTooLong = fmt.Errorf("a template's text has more than %d bytes", maxExpanded)

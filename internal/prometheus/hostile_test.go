@@ -127,7 +127,7 @@ func TestWhatIsNoRange(t *testing.T) {
 	require.ErrorContains(t, err, `"vector", want a matrix`)
 }
 
-func TestHistogramsAreZeroAndInfosNoWarnings(t *testing.T) {
+func TestHistogramsAreTextsAndInfosNoWarnings(t *testing.T) {
 	q := against(t, func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "query_range") {
 			_, _ = io.WriteString(w, `{"status":"success","warnings":["slow"],"isPartial":true,"data":{"resultType":"matrix","result":[
@@ -135,17 +135,19 @@ func TestHistogramsAreZeroAndInfosNoWarnings(t *testing.T) {
 			return
 		}
 		_, _ = io.WriteString(w, `{"status":"success","infos":["not a counter?"],"data":{"resultType":"vector","result":[
-			{"metric":{"a":"b"},"histogram":[1,{"count":"4","sum":"5"}]}]}}`)
+			{"metric":{"a":"b"},"histogram":[1,{"count":"4","sum":"5","buckets":[[1,"-4","-2","0.5"],[3,"-0.001","0.001","1"],[0,"2","+Inf","2.5"]]}]}]}}`)
 	})
 	v, err := q.Query(t.Context(), "h", time.Unix(1, 0))
 	require.NoError(t, err)
 	require.Empty(t, v.Warnings, "an info leaves the answer whole")
-	require.Equal(t, []gatekeeper.Sample{{Labels: map[string]string{"a": "b"}}}, v.Samples)
+	require.Equal(t, []gatekeeper.Sample{{
+		Labels: map[string]string{"a": "b"}, Histogram: "{count:4, sum:5, [-4,-2):0.5, [-0.001,0.001]:1, (2,+Inf]:2.5}",
+	}}, v.Samples)
 
 	m, err := q.QueryRange(t.Context(), "h", time.Unix(0, 0), time.Unix(2, 0), time.Second)
 	require.NoError(t, err)
 	require.Len(t, m.Series[0].Points, 3)
-	require.Equal(t, gatekeeper.Float(0), m.Series[0].Points[1].Value)
+	require.Equal(t, "{count:4, sum:5}", m.Series[0].Points[1].Histogram)
 	require.Len(t, m.Warnings, 2, "a warning and isPartial both make the answer partial")
 }
 

@@ -43,8 +43,10 @@ func (s *Store) Query(ctx context.Context, expr string, at time.Time) (rules.Vec
 		}
 		for _, one := range value {
 			sample := gatekeeper.Sample{Labels: one.Metric.Map()}
-			if one.H == nil { // a native histogram is 0, as in the value of a Prometheus alert
+			if one.H == nil {
 				sample.Value = gatekeeper.Float(one.F)
+			} else { // its value is 0, as in a Prometheus alert
+				sample.Histogram = one.H.String()
 			}
 			out.Samples = append(out.Samples, sample)
 		}
@@ -118,7 +120,7 @@ func points(s promql.Series, from time.Time) []rules.Point {
 		out = append(out, rules.Point{At: at(p.T), Value: gatekeeper.Float(p.F)})
 	}
 	for _, p := range s.Histograms {
-		out = append(out, rules.Point{At: at(p.T)})
+		out = append(out, rules.Point{At: at(p.T), Histogram: p.H.String()})
 	}
 	slices.SortFunc(out, func(a, b rules.Point) int { return a.At.Compare(b.At) })
 	return out

@@ -26,9 +26,11 @@ const (
 
 // Store keeps samples and answers queries from them. Its methods may be called concurrently.
 type Store struct {
-	db      *tsdb.DB
-	engine  *promql.Engine
-	scraper *scraper
+	db         *tsdb.DB
+	engine     *promql.Engine
+	scraper    *scraper
+	recordings []*recordingGroup
+	log        *slog.Logger
 
 	closing context.Context // ends when the store begins to close
 	close   context.CancelFunc
@@ -43,10 +45,14 @@ type Store struct {
 var _ rules.Querier = (*Store)(nil)
 
 // Open opens the folder, replays what is not yet in blocks, and makes it answer queries. The
-// caller runs [Store.Run] to scrape, and closes the store. reg may be nil.
+// caller runs [Store.Run] to scrape and record, and closes the store. reg may be nil.
 func Open(c Config, log *slog.Logger, reg prometheus.Registerer) (*Store, error) {
 	c = c.withDefaults()
 	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	recordings, err := recordingGroups(c.RecordingRules)
+	if err != nil {
 		return nil, err
 	}
 	if reg == nil {
@@ -64,7 +70,7 @@ func Open(c Config, log *slog.Logger, reg prometheus.Registerer) (*Store, error)
 	}
 	closing, closeAll := context.WithCancel(context.Background())
 	return &Store{
-		db: db, scraper: s, closing: closing, close: closeAll,
+		db: db, scraper: s, recordings: recordings, log: log, closing: closing, close: closeAll,
 		engine: promql.NewEngine(promql.EngineOpts{
 			Logger: log.With("component", "promql"), Reg: reg,
 			MaxSamples: c.MaxSamples, Timeout: time.Duration(c.QueryTimeout), LookbackDelta: lookback,
@@ -87,7 +93,7 @@ func options(c Config) *tsdb.Options {
 	return o
 }
 
-// Run scrapes the targets until ctx ends or the store is closed. It may be called once.
+// Run scrapes the targets and evaluates the recording rules until ctx ends or the store is closed. It may be called once.
 func (s *Store) Run(ctx context.Context) error {
 	s.mu.Lock()
 	if s.closed || s.ran != nil {
@@ -99,7 +105,12 @@ func (s *Store) Run(ctx context.Context) error {
 	s.mu.Unlock()
 	defer close(s.ran)
 	defer s.stop()
-	return s.scraper.run(ctx)
+	var recording sync.WaitGroup
+	recording.Go(func() { s.record(ctx) })
+	err := s.scraper.run(ctx)
+	s.stop() // the scraper ends early when it fails
+	recording.Wait()
+	return err
 }
 
 // Close ends Run and the queries under way, waits for them, and closes the folder; nothing that

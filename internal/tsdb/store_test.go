@@ -206,7 +206,7 @@ prometheus_tsdb_retention_limit_seconds 10800
 `), "prometheus_tsdb_retention_limit_bytes", "prometheus_tsdb_retention_limit_seconds"))
 }
 
-func TestHistogramIsZeroAndWarningsAreTold(t *testing.T) {
+func TestHistogramIsTextAndWarningsAreTold(t *testing.T) {
 	s := open(t, Config{Path: t.TempDir()}, nil)
 	now := time.Now().Truncate(time.Millisecond)
 	app := s.db.AppenderV2(t.Context())
@@ -220,7 +220,7 @@ func TestHistogramIsZeroAndWarningsAreTold(t *testing.T) {
 	v, err := s.Query(t.Context(), "native", now)
 	require.NoError(t, err)
 	require.Len(t, v.Samples, 1)
-	require.Zero(t, v.Samples[0].Value)
+	require.Equal(t, gatekeeper.Sample{Labels: map[string]string{"__name__": "native"}, Histogram: h.String()}, v.Samples[0])
 	m, err := s.QueryRange(t.Context(), "native", now, now.Add(time.Second), time.Second)
 	require.NoError(t, err)
 	require.Len(t, m.Series[0].Points, 2)
