@@ -19,6 +19,7 @@ type Spec struct {
 	Previous   bool                   // it can return to what the system's own history holds
 
 	open      func(json.RawMessage, Binding) (Action, error)
+	check     func(json.RawMessage) error // the settings alone
 	connector reflect.Type
 	defect    error
 }
@@ -55,16 +56,36 @@ func Define[C any](name, doc string, safety gatekeeper.RetrySafety, open func(C,
 	case safety != gatekeeper.ByTarget && safety != gatekeeper.ByKey && safety != gatekeeper.NoRetry:
 		s.defect = gatekeeper.Errorf(gatekeeper.CodeInternal, "", "action %q has no retry safety %q", name, safety)
 	}
-	s.open = func(with json.RawMessage, b Binding) (Action, error) {
-		var c C
+	read := func(with json.RawMessage) (c C, err error) {
 		problems, err := decode(with, &c)
+		if err == nil && len(problems) > 0 {
+			err = problems
+		}
+		return c, err
+	}
+	s.check = func(with json.RawMessage) error {
+		_, err := read(with)
+		return err
+	}
+	s.open = func(with json.RawMessage, b Binding) (Action, error) {
+		c, err := read(with)
 		if err != nil {
 			return nil, err
 		}
-		if len(problems) > 0 {
-			return nil, problems
-		}
 		return open(c, b)
+	}
+	return s
+}
+
+// Scripted gives the spec of an action that is not done but played, as in a test of a health file:
+// its settings are checked as ever, then open binds what plays it.
+func (s Spec) Scripted(open func(with json.RawMessage, b Binding) (Action, error)) Spec {
+	check := s.check
+	s.open = func(with json.RawMessage, b Binding) (Action, error) {
+		if err := check(with); err != nil {
+			return nil, err
+		}
+		return open(with, b)
 	}
 	return s
 }
