@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 
@@ -26,6 +27,7 @@ type BoundRule struct {
 	ratio     *promexpr.Ratio // nil where what is compared is no division
 	probes    []string        // one per selector
 	anchored  bool            // must be asked instant by instant
+	external  external
 }
 
 // Bind puts the values where the file has variables. A variable without a value, and a query that
@@ -33,6 +35,11 @@ type BoundRule struct {
 func (f *File) Bind(v Vars) (*Bound, error) {
 	b := &binder{vars: v, missing: map[string][]string{}}
 	out := &Bound{}
+	address, err := url.Parse(v.ExternalURL)
+	if err != nil {
+		return nil, gatekeeper.Errorf(gatekeeper.CodeInvalid, "", "the external URL can't be read: %w", err)
+	}
+	outside := external{labels: v.ExternalLabels, address: v.ExternalURL, url: address}
 	if f.MinTraffic != "" {
 		ast, bound := b.expr("min_traffic", f.MinTraffic)
 		if b.err == nil {
@@ -45,7 +52,7 @@ func (f *File) Bind(v Vars) (*Bound, error) {
 			break
 		}
 		rule.Expr = ast.String()
-		one := &BoundRule{Rule: rule, condition: newCondition(ast), floor: out.floor, probes: promexpr.Probes(ast), anchored: promexpr.Anchored(ast)}
+		one := &BoundRule{Rule: rule, condition: newCondition(ast), floor: out.floor, probes: promexpr.Probes(ast), anchored: promexpr.Anchored(ast), external: outside}
 		if o := one.condition.operand; o != nil {
 			one.ratio = promexpr.FindRatio(o.Expr, o.Falling())
 		}

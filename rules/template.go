@@ -135,10 +135,19 @@ type expander struct {
 	alert string
 	at    time.Time // the slot: templates ask at it, whatever the group's query_offset
 	asked map[string]prom.Vector
+
+	external external
+}
+
+// external is what templates know of the Prometheus that a rule is tested for.
+type external struct {
+	labels  map[string]string
+	address string
+	url     *url.URL // the address
 }
 
 func (r *BoundRule) expander(q Querier, slot time.Time) *expander {
-	return &expander{q: q, alert: r.Alert, at: slot, asked: map[string]prom.Vector{}}
+	return &expander{q: q, alert: r.Alert, at: slot, asked: map[string]prom.Vector{}, external: r.external}
 }
 
 // query is the function of templates by that name. What a reading asks is capped: a label's template
@@ -171,36 +180,40 @@ func (e *expander) query(ctx context.Context, expr string, at time.Time) (prom.V
 }
 
 func (e *expander) template(ctx context.Context, text string, data any) *template.Expander {
+	address := e.external.url
+	if address == nil {
+		address = &url.URL{}
+	}
 	t := template.NewTemplateExpander(ctx, templateVars+text, "__alert_"+e.alert, data,
-		model.Time(timestamp.FromTime(e.at)), e.query, &url.URL{}, nil)
+		model.Time(timestamp.FromTime(e.at)), e.query, address, nil)
 	t.Funcs(cappedFuncs)
 	return t
 }
 
 // expand gives a template's text for one sample; an error of it becomes part of the text, as in
-// Prometheus (rules/alerting.go). There are no external labels and no external URL: they are empty.
+// Prometheus (rules/alerting.go).
 func (e *expander) expand(ctx context.Context, text string, s gatekeeper.Sample) string {
 	if !isTemplate(text) {
 		return text
 	}
-	out, err := e.template(ctx, text, templateData(s)).Expand()
+	out, err := e.template(ctx, text, e.data(s)).Expand()
 	if err != nil {
 		out = fmt.Sprintf("<error expanding template: %v>", err)
 	}
 	return capText(out, maxExpanded)
 }
 
-// templateData is what a template sees of a sample; the value of a native histogram is its text.
-func templateData(s gatekeeper.Sample) any {
-	set, none := maps.Clone(s.Labels), map[string]string{}
+// data is what a template sees of a sample; the value of a native histogram is its text.
+func (e *expander) data(s gatekeeper.Sample) any {
+	set, outside, address := maps.Clone(s.Labels), maps.Clone(e.external.labels), e.external.address
 	if s.Histogram == "" {
-		return template.AlertTemplateData(set, none, "", prom.Sample{F: float64(s.Value)})
+		return template.AlertTemplateData(set, outside, address, prom.Sample{F: float64(s.Value)})
 	}
 	return struct {
 		Labels, ExternalLabels map[string]string
 		ExternalURL            string
 		Value                  any
-	}{set, none, "", s.Histogram}
+	}{set, outside, address, s.Histogram}
 }
 
 // wideVerb is a width or precision that would make one verb of printf give thousands of bytes.

@@ -19,6 +19,11 @@ type Vars struct {
 	Version         string            // ${version}
 	PreviousVersion string            // ${previous_version}
 	Labels          map[string]string // ${labels.x}
+
+	// What templates know as $externalLabels and $externalURL: those of a Prometheus, in tests of its
+	// rules. A release has none.
+	ExternalLabels map[string]string
+	ExternalURL    string
 }
 
 var (
