@@ -14,8 +14,9 @@ const (
 	maxAttempts   = 3                     // at one rung
 	attemptAgain  = time.Second           // before the second attempt; doubled for each further
 	hangGrace     = time.Second           // for an action that returns a little after its deadline
-	lookFirst     = 20 * time.Millisecond // between looks at a target, growing
-	lookAtMost    = time.Second           // to this
+	lookFirst     = 20 * time.Millisecond // between looks at a target
+	lookShare     = 8                     // then an eighth of the time since Apply: what is reached is seen soon
+	lookAtMost    = time.Second           // and no more than this
 	unknownFor    = 5 * time.Second       // how long the effect of an attempt with an unknown outcome is looked for
 	progressLimit = 10 * time.Minute      // how long a target may be in progress
 )
@@ -179,7 +180,7 @@ func (c *climb) applyOnce(ctx context.Context) (gatekeeper.Receipt, error) {
 // awaitTarget looks until the target is reached or it is not worth waiting any longer: for what
 // was accepted and is in progress longer than for an effect of which nobody knows.
 func (c *climb) awaitTarget(ctx context.Context, result gatekeeper.Result) (live gatekeeper.Live, there bool, err error) {
-	start, pause := time.Now(), lookFirst
+	start := time.Now()
 	said := ""
 	for {
 		live = c.look(ctx)
@@ -201,10 +202,10 @@ func (c *climb) awaitTarget(ctx context.Context, result gatekeeper.Result) (live
 		if time.Since(start) >= limit {
 			return live, false, nil
 		}
+		pause := min(max(lookFirst, time.Since(start)/lookShare), lookAtMost)
 		if err := sleep(ctx, pause); err != nil {
 			return live, false, err
 		}
-		pause = min(2*pause, lookAtMost)
 	}
 }
 
