@@ -41,10 +41,6 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Journal == nil || cfg.Actions == nil {
 		return nil, errors.New("engine: needs a journal and a registry of actions")
 	}
-	if _, ok := cfg.Backends[cfg.DefaultBackend]; !ok {
-		return nil, gatekeeper.Errorf(gatekeeper.CodeInvalid, "name one of the configured backends as default_backend",
-			"there is no metric backend %q: health files that name none could not be judged", cfg.DefaultBackend)
-	}
 	t, err := newTerms(cfg)
 	if err != nil {
 		return nil, err
@@ -134,9 +130,7 @@ func (e *Engine) takeUp(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if r.Hold != nil && e.cfg.Tell != nil {
-		e.cfg.Tell(r, gatekeeper.Fact{Seq: r.Seq, At: r.HeldAt, Body: *r.Hold})
-	}
+	e.tellAgain(r)
 	e.log.Info("release taken up again", "release", id, "service", r.Service, "version", r.Version, "state", r.State)
 	e.start(u)
 	return nil

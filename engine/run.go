@@ -103,9 +103,9 @@ func (e *Engine) runOf(r gatekeeper.Release, file *rules.File) (*run, error) {
 func (e *Engine) backend(file *rules.File) (name string, q rules.Querier, err error) {
 	name = file.Backend
 	if name == "" {
-		name = e.cfg.DefaultBackend
+		name = e.terms.Load().DefaultBackend
 	}
-	q, ok := e.cfg.Backends[name]
+	q, ok := e.terms.Load().Backends[name]
 	if !ok {
 		return name, nil, gatekeeper.Errorf(gatekeeper.CodeInvalid, "name one of the backends in the daemon's configuration",
 			"the health file's backend %q is not configured, so its rules can't be judged", name)

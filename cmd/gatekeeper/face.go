@@ -22,6 +22,11 @@ func (d *daemon) show(s settings) (*shown, error) {
 	streams, end := context.WithCancel(context.Background())
 	outside := d.outside
 	outside.Tokens, outside.Known, outside.Streams = s.tokens, s.web.Known, streams
+	var err error
+	if outside.Signed, err = d.signed(s.Webhooks); err != nil {
+		end()
+		return nil, err
+	}
 	h, err := api.New(outside)
 	if err != nil {
 		end()

@@ -14,6 +14,7 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/engine"
 	"github.com/gatekeeper-engine/gatekeeper/internal/config"
+	"github.com/gatekeeper-engine/gatekeeper/rules"
 )
 
 // reloads is what reloading needs to know: the configuration that is in force, and how the last
@@ -82,26 +83,60 @@ func (d *daemon) replace(by engine.By) error {
 		return err
 	}
 	cfg.Keep(d.reloads.now)
-	s, err := decode(cfg, d.registry)
+	s, _ := decode(cfg, d.registry) // what is wrong is asked for with what keep adds
+	d.keep(s)
+	if err := cfg.Err(); err != nil {
+		return err
+	}
+	tell, err := d.people.prepare(s.channels)
 	if err != nil {
 		return err
 	}
-	next, err := d.show(s)
+	show, err := d.show(s)
 	if err != nil {
 		return err
 	}
-	if err := d.engine.Reload(s.terms(), by); err != nil {
-		next.end()
+	backends, err := d.backends.prepare(s)
+	if err != nil {
+		show.end()
 		return err
 	}
-	d.face.turn(next)
+	if err := d.engine.Reload(s.terms(backends.queriers()), by); err != nil {
+		show.end()
+		return errors.Join(err, backends.drop())
+	}
+	d.turn(backends, tell, show)
 	d.reloads.now = cfg
 	return nil
 }
 
+// turn goes over to what was prepared: nothing of it can fail any more.
+func (d *daemon) turn(backends *change, tell func(), show *shown) {
+	tell()
+	d.engine.TellAgain()
+	d.face.turn(show)
+	if err := backends.use(); err != nil {
+		d.log.Error("a metric backend that is not needed any more did not end well", "err", err)
+	}
+}
+
+// keep tells what [config.Config.Keep] can't see, being what files hold or what a backend's kind does not bear.
+func (d *daemon) keep(s settings) {
+	if s.web.TLS != d.web.TLS {
+		s.At.Child("web_config_file").Wrong("restart the daemon with it, or put back what it was", "whether TLS is served can't be changed while the daemon runs")
+	}
+	for name, c := range s.tsdb {
+		if known, ok := d.backends.named[name]; ok && known.changed(c) {
+			s.At.Child("backends").Child(name).Wrong("restart the daemon with it, put back what it was, or give it another name and data_dir",
+				"the embedded backend %q can't be changed while the daemon runs", name)
+		}
+	}
+}
+
 // terms is what the engine takes at a reload, too.
-func (s settings) terms() engine.Config {
+func (s settings) terms(backends map[string]rules.Querier) engine.Config {
 	return engine.Config{
+		Backends: backends, DefaultBackend: s.DefaultBackend,
 		Connections: s.connections, Plans: plans(s.Plans), HealthFiles: healthFiles(s.HealthFiles), Policy: policy(s.Policy),
 		DryRun: s.Guards.DryRun, DryRunServices: s.Guards.DryRunServices,
 		Freezes: freezes(s.Guards.Freezes), CoolDown: time.Duration(s.Guards.CoolDown),

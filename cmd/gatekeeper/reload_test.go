@@ -125,11 +125,11 @@ func TestReloadsDuringARelease(t *testing.T) {
 func TestABadReloadChangesNothing(t *testing.T) {
 	r := newReloading(t)
 	require.True(t, r.metric("gatekeeper_config_last_reload_successful 1"))
-	r.write("log: {level: debug}\nalertmanagers: [{url: 'http://127.0.0.1:1'}]\npolicy: []\nguards:\n  kill_switch_file: x\n  freezes: [{name: a, schedule: never, duration: 1h}]\nplans: {p: [{action: flag/sett}]}\ntokens:\n" + r.ops)
+	r.write("log: {level: debug}\nquery_timeout: 5s\npolicy: []\nguards:\n  kill_switch_file: x\n  freezes: [{name: a, schedule: never, duration: 1h}]\nplans: {p: [{action: flag/sett}]}\ntokens:\n" + r.ops)
 	status, body := r.post()
 	require.Equal(t, 422, status)
 	for _, want := range []string{
-		"nothing was changed", "log can't be changed while the daemon runs", "alertmanagers can't be changed", "kill_switch_file can't be changed",
+		"nothing was changed", "log can't be changed while the daemon runs", "query_timeout can't be changed", "kill_switch_file can't be changed",
 		"freeze \\\"a\\\"", "flag/sett", `"line":3`, `"line":7`, `"line":8`, `"line":9`,
 	} {
 		require.Contains(t, body, want)

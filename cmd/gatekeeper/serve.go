@@ -57,9 +57,14 @@ func (d *daemon) run(ctx context.Context, l net.Listener) error {
 	})
 	g.Go(func() error { return d.people.Run(forTelling) })
 	g.Go(func() error { d.reloadAt(failing); return nil })
-	for _, store := range d.scrapers {
-		g.Go(func() error { return store.Run(forEngine) })
-	}
+	g.Go(func() error {
+		select {
+		case err := <-d.backends.failed:
+			return err
+		case <-failing.Done():
+			return nil
+		}
+	})
 	g.Go(func() error {
 		d.manager.Run(failing, ready{d.engine, d.store}.Ready, d.log)
 		return nil

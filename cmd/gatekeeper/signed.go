@@ -14,7 +14,7 @@ import (
 )
 
 // signed gives the handlers of signed requests by their paths under /webhooks/.
-func (d *daemon) signed(hooks *webhooks.Webhooks, all []config.Webhook) (map[string]http.Handler, error) {
+func (d *daemon) signed(all []config.Webhook) (map[string]http.Handler, error) {
 	handlers := map[string]http.Handler{}
 	for _, sender := range all {
 		secret := func() (string, error) {
@@ -27,7 +27,7 @@ func (d *daemon) signed(hooks *webhooks.Webhooks, all []config.Webhook) (map[str
 		if _, err := secret(); err != nil {
 			return nil, gatekeeper.Errorf(gatekeeper.CodeInvalid, gatekeeper.HintOf(err), "webhook %q: %w", sender.Name, err)
 		}
-		handlers["generic/"+sender.Name] = hooks.Generic(sender.Name, secret, caller{d.engine, sender}.do)
+		handlers["generic/"+sender.Name] = d.hooks.Generic(sender.Name, secret, caller{d.engine, sender}.do)
 	}
 	return handlers, nil
 }
@@ -49,6 +49,8 @@ func (c caller) do(ctx context.Context, call webhooks.Call) (gatekeeper.Release,
 	switch call.Action {
 	case webhooks.ActionDeployed:
 		return c.engine.Deployed(ctx, call.ID, by)
+	case webhooks.ActionHeartbeat:
+		return c.engine.Heartbeat(ctx, call.ID, by)
 	case webhooks.ActionExtend:
 		return c.engine.Extend(ctx, call.ID, call.By, by)
 	case webhooks.ActionMark:
@@ -68,7 +70,7 @@ func (c caller) open(ctx context.Context, call webhooks.Call) (gatekeeper.Releas
 	return c.engine.Open(ctx, engine.OpenRequest{
 		ID: call.ID, Service: o.Service, Environment: o.Environment, Version: o.Version, PreviousVersion: o.PreviousVersion,
 		Labels: o.Labels, HealthFile: o.HealthFile, Plan: o.Plan, Window: time.Duration(o.Window), WatchOnly: o.WatchOnly,
-		DryRun: o.DryRun, AfterDeploy: o.AfterDeploy, Deployed: o.Deployed, Actor: call.Actor,
+		DryRun: o.DryRun, AfterDeploy: o.AfterDeploy, Deployed: o.Deployed, Heartbeat: time.Duration(o.Heartbeat), Actor: call.Actor,
 		Token: c.sender.Name, Services: c.sender.Services,
 	})
 }

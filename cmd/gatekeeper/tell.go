@@ -16,28 +16,24 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper/internal/webhook"
 )
 
-// teller tells people of facts: Tell returns at once, Run sends until ctx ends.
-type teller interface {
-	Tell(r gatekeeper.Release, f gatekeeper.Fact)
-	Run(ctx context.Context) error
+// people is everybody who is told, each by a queue of their own: none waits for another.
+type people struct {
+	alertmanagers *alertmanager.Sender
+	others        notify.Group
+	channel       notify.Channel
 }
 
-// people is everybody who is told, each by a queue of their own: none waits for another.
-type people []teller
-
 // Tell takes a fact and the release after it.
-func (p people) Tell(r gatekeeper.Release, f gatekeeper.Fact) {
-	for _, one := range p {
-		one.Tell(r, f)
-	}
+func (p *people) Tell(r gatekeeper.Release, f gatekeeper.Fact) {
+	p.alertmanagers.Tell(r, f)
+	p.others.Tell(r, f)
 }
 
 // Run sends until ctx ends.
-func (p people) Run(ctx context.Context) error {
+func (p *people) Run(ctx context.Context) error {
 	var all errgroup.Group
-	for _, one := range p {
-		all.Go(func() error { return one.Run(ctx) })
-	}
+	all.Go(func() error { return p.alertmanagers.Run(ctx) })
+	all.Go(func() error { return p.others.Run(ctx) })
 	return all.Wait()
 }
 
@@ -71,37 +67,47 @@ func named[C any](sections []config.Section, name func(C) string) []C {
 }
 
 // open makes the channels. It asks nobody, but reads the files that they need.
-func (c channels) open(log *slog.Logger, reg prometheus.Registerer) (people, error) {
+func (c channels) open(log *slog.Logger, reg prometheus.Registerer) (*people, error) {
 	counters, err := notify.NewCounters(reg)
 	if err != nil {
 		return nil, err
 	}
-	first, err := alertmanager.New(c.alertmanagers, log, reg)
+	p := &people{channel: notify.Channel{ExternalURL: c.alertmanagers.ExternalURL, Counters: counters, Log: log}}
+	if p.alertmanagers, err = alertmanager.New(c.alertmanagers, log, reg); err != nil {
+		return nil, err
+	}
+	use, err := p.prepare(c)
 	if err != nil {
 		return nil, err
 	}
-	all := people{first}
-	channel := notify.Channel{ExternalURL: c.alertmanagers.ExternalURL, Counters: counters, Log: log}
-	for _, one := range c.slack {
-		t, err := slack.New(one, channel)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, t)
+	use()
+	return p, nil
+}
+
+// prepare makes the channels that are new; use has people told by these channels from then on. One
+// whose settings did not change goes on with what it knows, one that is left out sends what waits.
+func (p *people) prepare(c channels) (use func(), err error) {
+	useAlertmanagers, err := p.alertmanagers.Prepare(c.alertmanagers.Alertmanagers)
+	if err != nil {
+		return nil, err
 	}
-	for _, one := range c.pagerduty {
-		t, err := pagerduty.New(one, channel)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, t)
+	wanted := makers(nil, c.slack, p.channel, slack.New)
+	wanted = makers(wanted, c.pagerduty, p.channel, pagerduty.New)
+	wanted = makers(wanted, c.webhooks, p.channel, webhook.New)
+	next, err := p.others.Plan(wanted)
+	if err != nil {
+		return nil, err
 	}
-	for _, one := range c.webhooks {
-		t, err := webhook.New(one, channel)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, t)
+	return func() {
+		useAlertmanagers()
+		p.others.Replace(next)
+	}, nil
+}
+
+// makers adds the channels of a kind to those that are wanted.
+func makers[C any, T notify.Teller](wanted []notify.Wanted, all []C, channel notify.Channel, make func(C, notify.Channel) (T, error)) []notify.Wanted {
+	for _, one := range all {
+		wanted = append(wanted, notify.Wanted{Settings: one, Make: func() (notify.Teller, error) { return make(one, channel) }})
 	}
-	return all, nil
+	return wanted
 }

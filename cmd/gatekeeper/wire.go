@@ -117,8 +117,9 @@ type daemon struct {
 	store    store
 	flags    *flags.Store
 	engine   *engine.Engine
-	people   people
-	scrapers []*tsdb.Store
+	hooks    *webhooks.Webhooks
+	people   *people
+	backends *backends
 	manager  systemd.Manager
 	face     face
 	outside  api.Config // what the face is made of, without what a reload replaces
@@ -218,35 +219,13 @@ func (d *daemon) open(ctx context.Context, s settings) error {
 	if d.registry, err = builtin.Registry(d.flags.Serving()); err != nil {
 		return err
 	}
-	backends, err := d.backends(s, reg)
+	d.backends = newBackends(d.log)
+	backends, err := d.backends.prepare(s)
 	if err != nil {
 		return err
 	}
-	return d.assemble(s, reg, journal, backends)
-}
-
-// backends opens the metric backends.
-func (d *daemon) backends(s settings, reg prometheus.Registerer) (map[string]rules.Querier, error) {
-	all := map[string]rules.Querier{}
-	for name, c := range s.prometheus {
-		q, err := prometheusapi.New(c)
-		if err != nil {
-			return nil, err
-		}
-		d.closers = append(d.closers, q.Close)
-		all[name] = q
-	}
-	for name, c := range s.tsdb {
-		labelled := prometheus.WrapRegistererWith(prometheus.Labels{"backend": name}, reg)
-		store, err := tsdb.Open(c, embedded(d.log).With("backend", name), labelled)
-		if err != nil {
-			return nil, err
-		}
-		d.closers = append(d.closers, store.Close)
-		d.scrapers = append(d.scrapers, store)
-		all[name] = store
-	}
-	return all, nil
+	d.closers = append(d.closers, d.backends.close)
+	return errors.Join(backends.use(), d.assemble(s, reg, journal, backends.queriers()))
 }
 
 // assemble connects the engine with what it drives and with those who drive it.
@@ -255,27 +234,21 @@ func (d *daemon) assemble(s settings, reg *prometheus.Registry, journal gatekeep
 	if d.people, err = s.channels.open(d.log, reg); err != nil {
 		return err
 	}
-	terms := s.terms()
-	terms.Journal, terms.Backends, terms.DefaultBackend = journal, backends, s.DefaultBackend
-	terms.Actions, terms.Tell, terms.KillSwitchFile = d.registry, d.people.Tell, s.Guards.KillSwitchFile
+	terms := s.terms(backends)
+	terms.Journal, terms.Actions, terms.Tell, terms.KillSwitchFile = journal, d.registry, d.people.Tell, s.Guards.KillSwitchFile
 	terms.QueryTimeout, terms.ActionTimeout = time.Duration(s.QueryTimeout), time.Duration(s.ActionTimeout)
 	terms.Log, terms.Registerer = d.log, reg
 	if d.engine, err = engine.New(terms); err != nil {
 		return err
 	}
-	hooks, err := webhooks.New(webhooks.Config{Deliver: d.deliver, Log: d.log, Registerer: reg})
-	if err != nil {
-		return err
-	}
-	signed, err := d.signed(hooks, s.Webhooks)
-	if err != nil {
+	if d.hooks, err = webhooks.New(webhooks.Config{Deliver: d.deliver, Log: d.log, Registerer: reg}); err != nil {
 		return err
 	}
 	d.outside = api.Config{
 		Engine: ready{d.engine, d.store}, Actions: describe(d.registry), Version: version(), Reload: d.reload,
-		Alerts: hooks.Prometheus(), Webhooks: map[string]http.Handler{"alertmanager": hooks.Alertmanager()}, Signed: signed,
+		Alerts: d.hooks.Prometheus(), Webhooks: map[string]http.Handler{"alertmanager": d.hooks.Alertmanager()},
 		Store: d.store, Flags: flagStore{d.flags}, OFREP: flags.Handler(d.flags),
-		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg}),
+		Metrics: promhttp.HandlerFor(prometheus.Gatherers{reg, d.backends}, promhttp.HandlerOpts{Registry: reg}),
 		Log:     d.log,
 	}
 	if d.reloads, err = newReloads(s, reg); err != nil {

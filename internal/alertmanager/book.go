@@ -43,6 +43,13 @@ type book struct {
 	external string
 }
 
+// clear forgets every alert.
+func (b *book) clear() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.alerts)
+}
+
 // update makes the alerts of r those that stand after f and says how many had to be dropped.
 func (b *book) update(now time.Time, r gatekeeper.Release, f gatekeeper.Fact) (dropped int) {
 	b.mu.Lock()

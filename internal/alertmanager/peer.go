@@ -16,6 +16,8 @@ import (
 	alertapi "github.com/prometheus/alertmanager/api/v2/client/alert"
 	"github.com/prometheus/alertmanager/api/v2/models"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gatekeeper-engine/gatekeeper"
 )
 
 const (
@@ -36,6 +38,7 @@ type peer struct {
 	resend   time.Duration
 	timeout  time.Duration
 	wake     chan struct{}
+	closed   chan struct{}
 	seen     map[id]sent
 	counters counters
 	log      *slog.Logger
@@ -47,13 +50,24 @@ func newPeer(base *url.URL, c *http.Client, b *book, config Config, counters cou
 	return &peer{
 		name: base.String(), api: client.New(transport, strfmt.Default).Alert, http: c, book: b,
 		resend: time.Duration(config.Resend), timeout: time.Duration(config.Timeout),
-		wake: make(chan struct{}, 1), seen: map[id]sent{}, counters: counters,
+		wake: make(chan struct{}, 1), closed: make(chan struct{}), seen: map[id]sent{}, counters: counters,
 		log: log.With("alertmanager", base.String()),
 	}
 }
 
-// run sends what is due until ctx ends.
-func (p *peer) run(ctx context.Context) {
+// Tell wakes the peer: the book has changed.
+func (p *peer) Tell(gatekeeper.Release, gatekeeper.Fact) {
+	select {
+	case p.wake <- struct{}{}:
+	default: // it is awake already and will see this too
+	}
+}
+
+// Close has Run end when what is new is sent, or can't be for a moment.
+func (p *peer) Close() { close(p.closed) }
+
+// Run sends what is due until ctx ends or the peer is closed.
+func (p *peer) Run(ctx context.Context) error {
 	defer p.http.CloseIdleConnections()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -62,7 +76,10 @@ func (p *peer) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			p.flush(ctx)
-			return
+			return nil
+		case <-p.closed:
+			p.flush(ctx)
+			return nil
 		case <-wake:
 		case <-timer.C:
 		}

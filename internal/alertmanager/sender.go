@@ -5,21 +5,24 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/internal/httpclient"
+	"github.com/gatekeeper-engine/gatekeeper/internal/notify"
 )
 
 // Sender keeps the alerts of releases and sends them. [Sender.Tell] may be called concurrently
 // and before, during and after [Sender.Run].
 type Sender struct {
-	book    book
-	peers   []*peer
-	log     *slog.Logger
-	dropped prometheus.Counter
+	book     book
+	peers    notify.Group
+	config   Config
+	log      *slog.Logger
+	counters counters
+	dropped  prometheus.Counter
 }
 
 // New gives a sender, or an error that says which setting can't work. It asks no Alertmanager.
@@ -29,41 +32,68 @@ func New(c Config, log *slog.Logger, reg prometheus.Registerer) (*Sender, error)
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	clients := make([]*http.Client, len(c.Alertmanagers))
-	for i, one := range c.Alertmanagers {
-		client, err := one.New("alertmanager")
-		if err != nil {
-			return nil, err
-		}
-		clients[i] = client
+	s, err := newSender(c, log, reg)
+	if err != nil {
+		return nil, err
 	}
-	return newSender(c, clients, log, reg)
+	use, err := s.Prepare(c.Alertmanagers)
+	if err != nil {
+		return nil, err
+	}
+	use()
+	return s, nil
 }
 
-func newSender(c Config, clients []*http.Client, log *slog.Logger, reg prometheus.Registerer) (*Sender, error) {
+func newSender(c Config, log *slog.Logger, reg prometheus.Registerer) (*Sender, error) {
 	counter := func(name, help string) prometheus.CounterOpts {
 		return prometheus.CounterOpts{Namespace: "gatekeeper", Subsystem: "alertmanager", Name: name, Help: help}
 	}
-	counters := counters{
-		sent:   prometheus.NewCounterVec(counter("alerts_sent_total", "Alerts that an Alertmanager took, resends among them."), []string{"alertmanager"}),
-		errors: prometheus.NewCounterVec(counter("errors_total", "Requests that an Alertmanager did not take as a whole."), []string{"alertmanager"}),
-	}
 	s := &Sender{
-		book:    book{alerts: map[id]*alert{}, external: c.ExternalURL},
-		log:     log,
+		book:   book{alerts: map[id]*alert{}, external: c.ExternalURL},
+		config: c,
+		log:    log,
+		counters: counters{
+			sent:   prometheus.NewCounterVec(counter("alerts_sent_total", "Alerts that an Alertmanager took, resends among them."), []string{"alertmanager"}),
+			errors: prometheus.NewCounterVec(counter("errors_total", "Requests that an Alertmanager did not take as a whole."), []string{"alertmanager"}),
+		},
 		dropped: prometheus.NewCounter(counter("alerts_dropped_total", "Alerts dropped because too many stood at once.")),
-	}
-	for i, one := range c.Alertmanagers {
-		base, err := one.Base()
-		if err != nil {
-			return nil, err
-		}
-		s.peers = append(s.peers, newPeer(base, clients[i], &s.book, c, counters, log))
 	}
 	if reg == nil {
 		return s, nil
 	}
-	return s, errors.Join(reg.Register(counters.sent), reg.Register(counters.errors), reg.Register(s.dropped))
+	return s, errors.Join(reg.Register(s.counters.sent), reg.Register(s.counters.errors), reg.Register(s.dropped))
+}
+
+// Prepare makes ready for other Alertmanagers; use has the alerts sent to them from then on. Those
+// that stand go on: an Alertmanager whose settings did not change is kept with what it has got, a
+// new one gets them all, and one that is left out gets what is new to it and no more, so that its
+// alerts end by themselves. An error, or a use that is not called, changes nothing.
+func (s *Sender) Prepare(all []httpclient.Config) (use func(), err error) {
+	return s.prepare(all, func(c httpclient.Config) (*http.Client, error) { return c.New("alertmanager") })
+}
+
+func (s *Sender) prepare(all []httpclient.Config, client func(httpclient.Config) (*http.Client, error)) (use func(), err error) {
+	wanted := make([]notify.Wanted, len(all))
+	for i, one := range all {
+		wanted[i] = notify.Wanted{Settings: one, Make: func() (notify.Teller, error) {
+			c, err := client(one)
+			if err != nil {
+				return nil, err
+			}
+			base, err := one.Base()
+			if err != nil {
+				return nil, err
+			}
+			return newPeer(base, c, &s.book, s.config, s.counters, s.log), nil
+		}}
+	}
+	next, err := s.peers.Plan(wanted)
+	return func() {
+		if s.peers.Empty() {
+			s.book.clear() // nobody has kept it up since the last Alertmanager was left out
+		}
+		s.peers.Replace(next)
+	}, err
 }
 
 // Tell brings the alerts of r up to date after f and returns at once; Run sends them. It must be
@@ -71,29 +101,16 @@ func newSender(c Config, clients []*http.Client, log *slog.Logger, reg prometheu
 // release when Gatekeeper starts, for nothing of this is kept on disk. When more than 4096 alerts
 // stand the oldest is dropped, counted and logged.
 func (s *Sender) Tell(r gatekeeper.Release, f gatekeeper.Fact) {
-	if len(s.peers) == 0 {
+	if s.peers.Empty() {
 		return
 	}
 	if dropped := s.book.update(time.Now(), r, f); dropped > 0 {
 		s.dropped.Add(float64(dropped))
 		s.log.Error("too many alerts stand at once: the oldest were dropped and people are not told of them", "dropped", dropped)
 	}
-	for _, p := range s.peers {
-		select {
-		case p.wake <- struct{}{}:
-		default: // it is awake already and will see this too
-		}
-	}
+	s.peers.Tell(r, f)
 }
 
 // Run sends until ctx ends, to each Alertmanager by itself, so that one that hangs delays no
 // other. Before it returns it tries for a moment to send what is new.
-func (s *Sender) Run(ctx context.Context) error {
-	var all sync.WaitGroup
-	for _, p := range s.peers {
-		all.Go(func() { p.run(ctx) })
-	}
-	all.Wait()
-	<-ctx.Done() // without Alertmanagers there is nothing else to wait for
-	return nil
-}
+func (s *Sender) Run(ctx context.Context) error { return s.peers.Run(ctx) }

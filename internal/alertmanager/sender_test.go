@@ -89,7 +89,7 @@ func running(t *testing.T, fakes ...*fake) *Sender {
 		c.Alertmanagers = append(c.Alertmanagers, httpclient.Config{URL: fmt.Sprintf("http://am-%d/prefix", i)})
 		clients[i] = &http.Client{Transport: f}
 	}
-	s, err := newSender(c.withDefaults(), clients, slog.New(slog.DiscardHandler), nil)
+	s, err := senderOf(c.withDefaults(), clients)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -99,6 +99,21 @@ func running(t *testing.T, fakes ...*fake) *Sender {
 		require.NoError(t, <-done)
 	})
 	return s
+}
+
+// senderOf gives a sender to the Alertmanagers of c by these clients, in their order.
+func senderOf(c Config, clients []*http.Client) (*Sender, error) {
+	s, err := newSender(c, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		return nil, err
+	}
+	use, err := s.prepare(c.Alertmanagers, func(httpclient.Config) (*http.Client, error) {
+		next := clients[0]
+		clients = clients[1:]
+		return next, nil
+	})
+	use()
+	return s, err
 }
 
 // journey tells the sender one fact after the other.
@@ -270,8 +285,8 @@ func TestRetriesWithBackoffAndLosesNothing(t *testing.T) {
 		all := f.take()
 		require.Len(t, all, 1)
 		require.Equal(t, 7*time.Second, all[0].at.Sub(begin), "after 1s, 2s and 4s")
-		require.EqualValues(t, 3, testutil.ToFloat64(s.peers[0].counters.errors.WithLabelValues("http://am-0/prefix")))
-		require.EqualValues(t, 1, testutil.ToFloat64(s.peers[0].counters.sent.WithLabelValues("http://am-0/prefix")))
+		require.EqualValues(t, 3, testutil.ToFloat64(s.counters.errors.WithLabelValues("http://am-0/prefix")))
+		require.EqualValues(t, 1, testutil.ToFloat64(s.counters.sent.WithLabelValues("http://am-0/prefix")))
 	})
 }
 
@@ -283,14 +298,14 @@ func TestBadRequestIsPartialSuccess(t *testing.T) {
 		time.Sleep(59 * time.Second)
 		synctest.Wait()
 		require.Len(t, f.take(), 1, "not sent again before the resend")
-		require.EqualValues(t, 1, testutil.ToFloat64(s.peers[0].counters.errors.WithLabelValues("http://am-0/prefix")))
+		require.EqualValues(t, 1, testutil.ToFloat64(s.counters.errors.WithLabelValues("http://am-0/prefix")))
 	})
 }
 
 func TestHangingAlertmanagerBlocksNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := Config{Alertmanagers: []httpclient.Config{{URL: "http://am"}}}.withDefaults()
-		s, err := newSender(c, []*http.Client{{Transport: hanging{}}}, slog.New(slog.DiscardHandler), nil)
+		s, err := senderOf(c, []*http.Client{{Transport: hanging{}}})
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -328,7 +343,7 @@ func TestEndSendsWhatIsNew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{}
 		c := Config{Alertmanagers: []httpclient.Config{{URL: "http://am"}}}.withDefaults()
-		s, err := newSender(c, []*http.Client{{Transport: f}}, slog.New(slog.DiscardHandler), nil)
+		s, err := senderOf(c, []*http.Client{{Transport: f}})
 		require.NoError(t, err)
 		opened(t, s, "r1").hold()
 		ctx, cancel := context.WithCancel(t.Context())
@@ -342,7 +357,7 @@ func TestBatchesAndBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{}
 		c := Config{Alertmanagers: []httpclient.Config{{URL: "http://am"}}}.withDefaults()
-		s, err := newSender(c, []*http.Client{{Transport: f}}, slog.New(slog.DiscardHandler), nil)
+		s, err := senderOf(c, []*http.Client{{Transport: f}})
 		require.NoError(t, err)
 		for i := range maxStanding + 10 {
 			opened(t, s, fmt.Sprintf("r%05d", i)).hold()
@@ -363,5 +378,45 @@ func TestBatchesAndBound(t *testing.T) {
 		require.Equal(t, "r00010", all[0].alerts[0].Labels["release"], "oldest news first")
 		cancel()
 		require.NoError(t, <-done)
+	})
+}
+
+// Other Alertmanagers while alerts stand: the new one gets them, the old one is kept as it is, and
+// after a time without any nothing is left of what stood before.
+func TestOtherAlertmanagers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		old, added := &fake{}, &fake{}
+		s := running(t, old)
+		j := opened(t, s, "r1")
+		j.hold()
+		synctest.Wait()
+		require.Len(t, old.take(), 1)
+		use := func(f *fake, urls ...string) {
+			var all []httpclient.Config
+			for _, url := range urls {
+				all = append(all, httpclient.Config{URL: url})
+			}
+			use, err := s.prepare(all, func(httpclient.Config) (*http.Client, error) { return &http.Client{Transport: f}, nil })
+			require.NoError(t, err)
+			use()
+			synctest.Wait()
+		}
+		use(added, "http://am-0/prefix", "http://am-1")
+		require.Equal(t, Held, only(t, added.take()).Labels["alertname"])
+		require.Empty(t, old.take())
+
+		j.tell(gatekeeper.Resumed{Why: "data again"})
+		use(nil, "http://am-1")
+		require.False(t, time.Time(only(t, old.take()).EndsAt).After(time.Now()), "what was new is still sent")
+		require.Len(t, added.take(), 1)
+		j.hold()
+		synctest.Wait()
+		require.Empty(t, old.take())
+		require.Len(t, added.take(), 1)
+
+		use(nil)
+		j.tell(gatekeeper.Resumed{Why: "data again"})
+		use(old, "http://am-2")
+		require.Empty(t, old.take(), "what stood long ago is not known to stand")
 	})
 }

@@ -9,7 +9,10 @@ import (
 )
 
 // reloadable are the keys that may change while the daemon runs.
-var reloadable = []string{"connections", "guards", "health_files", "plans", "policy", "tokens"}
+var reloadable = []string{
+	"alertmanagers", "backends", "connections", "default_backend", "guards", "health_files", "notifications",
+	"plans", "policy", "tokens", "webhooks",
+}
 
 // Keep tells what differs from the configuration in force and can't be changed while the daemon
 // runs: every key but the reloadable ones.

@@ -47,12 +47,13 @@ type Channel struct {
 }
 
 // Queue holds the messages of one channel and sends them one after the other, the oldest first.
-// [Queue.Push] may be called concurrently and before, during and after [Queue.Run].
+// [Queue.Push] may be called concurrently and before and during [Queue.Run].
 type Queue[M any] struct {
 	send    func(ctx context.Context, m M) error
 	channel Channel
 	log     *slog.Logger
 	wake    chan struct{}
+	closed  chan struct{}
 
 	mu      sync.Mutex
 	waiting []queued[M]
@@ -65,7 +66,7 @@ type queued[M any] struct {
 
 // NewQueue gives a queue; send tries until the message was taken, can't be taken, or ctx ends.
 func NewQueue[M any](c Channel, send func(ctx context.Context, m M) error) *Queue[M] {
-	return &Queue[M]{send: send, channel: c, log: c.Log.With("channel", c.Kind, "name", c.Name), wake: make(chan struct{}, 1)}
+	return &Queue[M]{send: send, channel: c, log: c.Log.With("channel", c.Kind, "name", c.Name), wake: make(chan struct{}, 1), closed: make(chan struct{})}
 }
 
 // Push puts a message at the end and returns at once. Where 512 wait already the oldest is
@@ -88,8 +89,12 @@ func (q *Queue[M]) Push(m M) {
 	}
 }
 
+// Close lets Run end once every message that waits was sent or has become too old. It is called
+// once, and nothing is pushed after it.
+func (q *Queue[M]) Close() { close(q.closed) }
+
 // Run sends until ctx ends. Then it tries for a moment to send what is left: what was decided a
-// moment ago is told by nobody else.
+// moment ago is told by nobody else. After [Queue.Close] it takes the time that this takes.
 func (q *Queue[M]) Run(ctx context.Context) error {
 	sending, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -105,6 +110,9 @@ func (q *Queue[M]) Run(ctx context.Context) error {
 		q.sendAll(sending)
 		select {
 		case <-q.wake:
+		case <-q.closed:
+			q.sendAll(sending)
+			return nil
 		case <-ctx.Done():
 			q.sendAll(sending)
 			return nil
