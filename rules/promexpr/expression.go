@@ -4,6 +4,7 @@
 package promexpr
 
 import (
+	"strings"
 	"time"
 
 	"github.com/prometheus/prometheus/promql/parser"
@@ -63,7 +64,7 @@ func Selectors(n parser.Node) []*parser.VectorSelector {
 	return all
 }
 
-// Anchored says that an expression has @ start() or @ end(), which mean something else in a range
+// Anchored says that an expression has @ start() or @ end(), or sorts: these mean something else in a range
 // query than at an instant.
 func Anchored(n parser.Node) bool {
 	found := false
@@ -73,6 +74,8 @@ func Anchored(n parser.Node) bool {
 			found = found || n.StartOrEnd != 0
 		case *parser.SubqueryExpr:
 			found = found || n.StartOrEnd != 0
+		case *parser.Call: // sorting warns there, and an answer with a warning is none
+			found = found || strings.HasPrefix(n.Func.Name, "sort")
 		}
 		return nil
 	})
