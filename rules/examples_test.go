@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/prometheus/common/model"
@@ -21,10 +20,8 @@ func TestExamples(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b, err := ReadBundle(filepath.Join(examples, name))
 			require.NoError(t, err)
-			f, problems := Check(b)
-			var out strings.Builder
-			require.NoError(t, problems.Render(&out, b))
-			require.Empty(t, out.String())
+			f, err := Load(b)
+			require.NoError(t, err)
 			_, err = f.Bind(Vars{Service: "shop", Version: "2", PreviousVersion: "1"})
 			require.NoError(t, err)
 			for _, r := range f.Rules {
@@ -46,10 +43,8 @@ func TestExamplesArePrometheusRuleFiles(t *testing.T) {
 func TestPublishedFile(t *testing.T) {
 	b, err := ReadBundle(filepath.Join(examples, "published.yml"))
 	require.NoError(t, err)
-	f, problems := Check(b)
-	require.Empty(t, problems.Errors())
-	require.NotNil(t, f)
+	f, err := Load(b)
+	require.NoError(t, err)
 	require.Equal(t, Response{Do: Rollback, NoData: Hold, OnError: Hold, Blind: DefaultBlind}, f.Rules[0].Response)
 	require.Equal(t, []string{"HighErrorRate → rollback; blind for 2m: hold"}, f.Responses())
-	golden(t, "testdata/published.golden", rendered(t, problems, b))
 }

@@ -49,24 +49,6 @@ func TestLoadTellsEveryProblem(t *testing.T) {
 	}
 }
 
-func TestCheckFindsWhatLoads(t *testing.T) {
-	files, err := filepath.Glob("testdata/odd/*.yml")
-	require.NoError(t, err)
-	require.NotEmpty(t, files)
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			b, err := ReadBundle(file)
-			require.NoError(t, err)
-			b.Name = filepath.Base(file)
-			_, err = Load(b)
-			require.NoError(t, err)
-			f, problems := Check(b)
-			require.NotNil(t, f)
-			golden(t, strings.TrimSuffix(file, ".yml")+".golden", rendered(t, problems, b))
-		})
-	}
-}
-
 func TestLoadFills(t *testing.T) {
 	f, err := Load(Bundle{File: "groups: [{name: g, rules: [{alert: A, expr: a > 1}]}]"})
 	require.NoError(t, err)

@@ -21,31 +21,30 @@ type route struct {
 // routeNode is a route with its place.
 type routeNode struct {
 	route
-	veto *yaml.Node
+	reader *reader
+	nodes  map[string]*yaml.Node // of its keys
 }
 
 // respond reads the routes.
 func (l *loader) respond(r *reader, n *yaml.Node) {
 	l.hasTo = true
 	for _, one := range r.list(n, "respond") {
-		t := &routeNode{route: route{Response: Response{Blind: DefaultBlind}}}
+		t := &routeNode{route: route{Response: Response{Blind: DefaultBlind}}, reader: r, nodes: map[string]*yaml.Node{}}
 		policy := func(to *string, what string) func(*yaml.Node) {
 			return func(n *yaml.Node) { *to, _ = r.oneOf(n, what, Hold, Rollback, Ignore) }
 		}
-		r.object(one, "the route",
-			key{name: "matchers", read: func(n *yaml.Node) { t.matchers = r.matchers(n) }},
-			key{name: "do", must: true, read: func(n *yaml.Node) { t.Do, _ = r.oneOf(n, "do", Rollback, Hold, Notify) }},
-			key{name: "veto", read: func(n *yaml.Node) {
-				t.veto = n
-				r.durationTo(n, "veto", 0, &t.Veto)
-			}},
-			key{name: "no_data", read: policy(&t.NoData, "no_data")},
-			key{name: "on_error", read: policy(&t.OnError, "on_error")},
-			key{name: "blind", read: func(n *yaml.Node) { r.durationTo(n, "blind", leastInterval, &t.Blind) }},
-			key{name: "external", read: func(n *yaml.Node) { t.External = r.boolean(n, "external") }},
-		)
-		if t.veto != nil && t.Do != Rollback && t.Do != "" {
-			r.fail(t.veto, checkValue, "Leave it out.", "veto is the time to cancel a rollback; this route does %q", t.Do)
+		keys := []key{
+			{name: "matchers", read: func(n *yaml.Node) { t.matchers = r.matchers(n) }},
+			{name: "do", must: true, read: func(n *yaml.Node) { t.Do, _ = r.oneOf(n, "do", Rollback, Hold, Notify) }},
+			{name: "veto", read: func(n *yaml.Node) { r.durationTo(n, "veto", 0, &t.Veto) }},
+			{name: "no_data", read: policy(&t.NoData, "no_data")},
+			{name: "on_error", read: policy(&t.OnError, "on_error")},
+			{name: "blind", read: func(n *yaml.Node) { r.durationTo(n, "blind", leastInterval, &t.Blind) }},
+			{name: "external", read: func(n *yaml.Node) { t.External = r.boolean(n, "external") }},
+		}
+		r.object(one, "the route", noting(t.nodes, keys)...)
+		if veto := t.nodes["veto"]; veto != nil && t.Do != Rollback && t.Do != "" {
+			r.fail(veto, checkValue, "Leave it out.", "veto is the time to cancel a rollback; this route does %q", t.Do)
 		}
 		t.Response = t.filled()
 		l.routes = append(l.routes, t)

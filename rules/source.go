@@ -12,26 +12,36 @@ import (
 // source is the text of one file, to find the place in it that a part of a YAML value comes from.
 type source struct {
 	name  string
+	text  string
 	lines []string
 }
 
-func newSource(name, text string) *source { return &source{name: name, lines: splitLines(text)} }
+func newSource(name, text string) *source {
+	return &source{name: name, text: text, lines: splitLines(text)}
+}
 
 // lineBreak is what YAML 1.1 counts as one.
 var lineBreak = regexp.MustCompile("\r\n|[\n\r\u0085\u2028\u2029]")
 
 func splitLines(text string) []string { return lineBreak.Split(text, -1) }
 
-// locate gives the line and column of the byte at offset of a scalar's value. Quotes, escapes,
-// folded lines and the indentation of block scalars are undone; where that fails, as in a value
-// with exotic escapes, it gives the scalar's own position.
+// locate gives the line and column of the byte at offset of a scalar's value; where it can't be
+// found, the scalar's own.
 func (s *source) locate(n *yaml.Node, offset int) (line, column int) {
+	if line, column, ok := s.find(n, offset); ok {
+		return line, column
+	}
+	return n.Line, n.Column
+}
+
+// find gives the line and column of the byte at offset of a scalar's value. Quotes, escapes, folded
+// lines and the indentation of block scalars are undone; a value with exotic escapes is not found.
+func (s *source) find(n *yaml.Node, offset int) (line, column int, ok bool) {
 	value := []rune(n.Value)
 	count := utf8.RuneCountInString(n.Value[:min(offset, len(n.Value))])
 	c := &cursor{lines: s.lines}
 	c.to(n.Line-1, n.Column-1)
 	c.properties(n)
-	var ok bool
 	switch {
 	case n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
 		ok = c.block(value, count, n.Style&yaml.LiteralStyle != 0)
@@ -41,10 +51,7 @@ func (s *source) locate(n *yaml.Node, offset int) (line, column int) {
 	default:
 		ok = c.flow(value, count, n.Style)
 	}
-	if !ok || c.line >= len(s.lines) {
-		return n.Line, n.Column
-	}
-	return c.line + 1, c.col + 1
+	return c.line + 1, c.col + 1, ok && c.line < len(s.lines)
 }
 
 // cursor walks over a file's text beside the value that YAML made of it.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper/actions/builtin"
 	"github.com/gatekeeper-engine/gatekeeper/internal/config"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
+	"github.com/gatekeeper-engine/gatekeeper/rules/lint"
 )
 
 func checkCommand() *cobra.Command {
@@ -101,7 +103,11 @@ func check(name string) (checked, error) {
 	if err != nil {
 		return checked{}, err
 	}
-	f, problems := rules.Check(b)
+	report, err := lint.Check(context.Background(), b, lint.Options{})
+	if err != nil {
+		return checked{}, err
+	}
+	f, problems := report.File, report.Problems
 	if f != nil {
 		unknown, err := unknownActions(name, f.Rollback)
 		if err != nil {

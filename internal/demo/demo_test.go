@@ -14,15 +14,17 @@ import (
 
 	"github.com/gatekeeper-engine/gatekeeper/internal/flags"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
+	"github.com/gatekeeper-engine/gatekeeper/rules/lint"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestHealthFileIsGood(t *testing.T) {
-	f, problems := rules.Check(rules.Bundle{Name: "health.yml", File: health})
-	require.Empty(t, problems)
-	require.Len(t, f.Rules, 1)
-	require.True(t, f.Rules[0].VersionBound)
+	report, err := lint.Check(t.Context(), rules.Bundle{Name: "health.yml", File: health}, lint.Options{})
+	require.NoError(t, err)
+	require.Empty(t, report.Problems)
+	require.Len(t, report.File.Rules, 1)
+	require.True(t, report.File.Rules[0].VersionBound)
 }
 
 // everybody gives all customers one value.
