@@ -86,7 +86,7 @@ func partial(warnings []string) error {
 func passing(o *promexpr.Operand, samples []gatekeeper.Sample) []gatekeeper.Sample {
 	var pass []gatekeeper.Sample
 	for _, s := range samples {
-		all := true
+		all := s.Histogram == "" // which no comparison with a number lets through
 		for _, c := range o.Compare {
 			all = all && c.Holds(float64(s.Value))
 		}
