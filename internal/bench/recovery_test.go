@@ -217,12 +217,13 @@ func (s *stage) release(one *shop, w way, group string) (met spell, ok bool) {
 	}
 	time.Sleep(settle + rand.N(time.Second))
 	one.spoil()
-	for limit := time.Now().Add(20 * time.Second); !ok; time.Sleep(20 * time.Millisecond) {
+	over := false
+	for limit := time.Now().Add(20 * time.Second); !over; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(limit) {
 			s.b.Errorf("%s was not taken back: %+v", group, w)
 			return met, false
 		}
-		met, ok = one.met()
+		met, over = one.met()
 	}
 	if met.slot, ok = s.acted(one, w, id); !ok {
 		s.b.Errorf("%s: nobody knows who took it back", group)
