@@ -60,11 +60,11 @@ func fill(t *testing.T, r *rand.Rand) storage.Storage {
 	for i := range 6 { // one of them is there at a time
 		all = append(all, series{labels.FromStrings("__name__", "leader", "pod", strconv.Itoa(i)), holed(r, gauge)})
 	}
-	write(t, r, store, all)
+	scrapeAll(t, r, store, all)
 	return store
 }
 
-func write(t *testing.T, r *rand.Rand, store storage.Appendable, all []series) {
+func scrapeAll(t *testing.T, r *rand.Rand, store storage.Appendable, all []series) {
 	ended := make([]bool, len(all))
 	leader := 0
 	for n := range scrapes {
