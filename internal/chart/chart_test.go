@@ -201,3 +201,18 @@ func wellFormed(t *testing.T, text string) {
 		}
 	}
 }
+
+func TestText(t *testing.T) {
+	for name, tale := range gallery() {
+		t.Run(name, func(t *testing.T) {
+			c := tale.chart(t)
+			for _, term := range []Terminal{{Columns: 90, Rows: 12}, {Columns: 60, Rows: 8, ASCII: true}, {Columns: 1, Rows: 1, Color: true}} {
+				var out bytes.Buffer
+				require.NoError(t, c.Text(&out, term))
+				if testing.Verbose() {
+					t.Log("\n" + out.String())
+				}
+			}
+		})
+	}
+}

@@ -42,7 +42,7 @@ func (c Chart) draw(canvas vg.Canvas, width, height float64) []float64 {
 	top := c.drawHead(p)
 	keys := c.legend(width - 2*margin)
 	f, values := c.frame(width, height-rowHi*float64(len(keys)))
-	labels, rows := c.labels(f, width-margin)
+	labels, rows := c.labels(layout{f.x, func(l label) float64 { return l.face().width(l.text) }, margin, width - margin, 4, 10})
 	f.y0 = top + 12 + rowHi*float64(rows)
 	if f.y1-f.y0 < 60 { // the picture is worth more than its legend
 		f.y1, keys = f.y1+rowHi*float64(len(keys)), nil
@@ -199,52 +199,6 @@ func drawOdd(p *pen, x float64, f frame, v float64) {
 		p.line(bad, 2, nil, x-r, y-r, x+r, y+r)
 		p.line(bad, 2, nil, x-r, y+r, x+r, y-r)
 	}
-}
-
-// label is the text of a mark: where it stands and in which row above the plot.
-type label struct {
-	Mark
-	text   string
-	x      float64 // of the mark
-	from   float64 // of the text
-	row    int
-	hidden bool
-}
-
-const maxLabelRows = 6
-
-// labels lays out the texts of marks: each right of its line, or left of it near the edge, in the
-// first row below that of an earlier one that it would run into.
-func (c Chart) labels(f frame, end float64) (all []label, rows int) {
-	for i, m := range c.Marks {
-		if n := len(all); i > 0 && c.clock(m.At) == c.clock(c.Marks[i-1].At) && n > 0 && all[n-1].Loud == m.Loud {
-			all[n-1].text = c.Marks[i-1].Label + ", " + m.Label + " " + c.clock(m.At)
-			continue
-		}
-		all = append(all, label{Mark: m, text: m.Label + " " + c.clock(m.At), x: f.x(m.At)})
-	}
-	ends := make([]float64, maxLabelRows)
-	for i := range all {
-		l := &all[i]
-		of := l.face()
-		wide := of.width(l.text)
-		if l.from = l.x + 4; l.from+wide > end {
-			l.from = max(margin, l.x-4-wide)
-		}
-		if i > 0 {
-			l.row = all[i-1].row
-			if l.from < ends[l.row]+10 {
-				l.row++
-			}
-		}
-		if l.row >= maxLabelRows {
-			l.hidden, l.row = true, maxLabelRows-1
-			continue
-		}
-		ends[l.row] = l.from + wide
-		rows = max(rows, l.row+1)
-	}
-	return all, rows
 }
 
 func (l label) face() face {
