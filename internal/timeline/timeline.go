@@ -19,6 +19,7 @@ import (
 type Options struct {
 	Color    bool           // ANSI colours
 	Location *time.Location // zone of the instants in the heading; nil: UTC
+	Zero     time.Time      // what the time column counts from; zero: the deployment
 }
 
 // Timeline writes one release's lines. It is not safe for concurrent use.
@@ -28,6 +29,7 @@ type Timeline struct {
 	zone    *time.Location
 	release gatekeeper.Release
 	zero    time.Time // what the time column counts from
+	fixed   bool      // zero was given
 	marks   marks
 }
 
@@ -37,7 +39,7 @@ func New(w io.Writer, release string, o Options) *Timeline {
 	if zone == nil {
 		zone = time.UTC
 	}
-	return &Timeline{out: w, paint: palette{on: o.Color}, zone: zone, release: gatekeeper.Release{ID: release}}
+	return &Timeline{out: w, paint: palette{on: o.Color}, zone: zone, zero: o.Zero, fixed: !o.Zero.IsZero(), release: gatekeeper.Release{ID: release}}
 }
 
 // Write tells a whole release, as far as it has come at now.
@@ -75,7 +77,7 @@ func (t *Timeline) Add(f gatekeeper.Fact) error {
 	if t.zero.IsZero() {
 		t.zero = f.At
 	}
-	if after.DeployedAt.Equal(f.At) && before.DeployedAt.IsZero() {
+	if !t.fixed && after.DeployedAt.Equal(f.At) && before.DeployedAt.IsZero() {
 		t.zero = f.At
 	}
 	t.marks.note(f)
