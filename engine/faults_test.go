@@ -172,20 +172,32 @@ func TestFault_PrepareHangs(t *testing.T) {
 	})
 }
 
+// fileless is a journal that gives one of its files and no other.
+type fileless struct {
+	gatekeeper.Journal
+	file string
+}
+
+func (f *fileless) File(ctx context.Context, hash string) ([]byte, error) {
+	if hash == f.file {
+		return f.Journal.File(ctx, hash)
+	}
+	return nil, fmt.Errorf("disk on fire")
+}
+
 func TestFault_NothingRunsAfterAFailedStart(t *testing.T) {
 	timeline(t, func(t *testing.T, w *world) {
-		w.reconfigure(func(c *engine.Config) { c.Backends["other"] = w.backend(); c.Journal = w.journal })
-		w.open("service: other\nbackend: other\n" + replace(ruleR, "service: checkout\n", "") + flagPlan)
 		id := w.opened(ruleR + flagPlan)
+		w.open("service: other\n" + replace(ruleR, "service: checkout\n", "") + flagPlan)
+		r := w.release(id)
 		w.stop()
-		delete(w.cfg.Backends, "other")
+		w.cfg.Journal = &fileless{Journal: w.journal, file: r.File}
 		e, err := engine.New(w.cfg)
 		require.NoError(t, err)
-		require.Error(t, e.Run(t.Context()))
+		require.ErrorContains(t, e.Run(t.Context()), "disk on fire")
 		before := w.release(id).Seq
 		w.to(40 * mnt)
 		require.Equal(t, before, w.release(id).Seq, "runs beside the one that will be started next")
-		w.cfg.Backends["other"] = w.backend()
 		w.start()
 	})
 }

@@ -46,6 +46,7 @@ type run struct {
 	ctx      context.Context                      // of the engine's Run
 	retryAt  time.Time                            // the journal refused a write: nothing is recorded before
 	resumed  string                               // why the last hold ended
+	stranded error                                // why its health file can't be used any more; nil: it can
 	signs    signs                                // of the pipeline's life
 	deployed []func(error)                        // who waits to hear that the window has started
 }
@@ -55,21 +56,30 @@ const (
 	journalRetry   = time.Second
 )
 
-// newRun loads what the release pinned.
+// newRun loads what the release pinned. An error is the journal's: a release whose health file or
+// backend can't be used any more is run all the same, see [run.strand] and [absent].
 func (e *Engine) newRun(ctx context.Context, r gatekeeper.Release) (*run, error) {
 	content, err := e.cfg.Journal.File(ctx, r.File)
 	if err != nil {
 		return nil, err
 	}
+	file, err := pinned(content)
+	if err == nil {
+		var u *run
+		if u, err = e.runOf(r, file); err == nil {
+			return u, nil
+		}
+	}
+	return e.strand(r, err), nil
+}
+
+// pinned reads a health file as it was pinned.
+func pinned(content []byte) (*rules.File, error) {
 	bundle, err := rules.DecodeBundle(content)
 	if err != nil {
 		return nil, err
 	}
-	file, err := rules.Load(bundle)
-	if err != nil {
-		return nil, err
-	}
-	return e.runOf(r, file)
+	return rules.Load(bundle)
 }
 
 func (e *Engine) runOf(r gatekeeper.Release, file *rules.File) (*run, error) {
@@ -78,11 +88,25 @@ func (e *Engine) runOf(r gatekeeper.Release, file *rules.File) (*run, error) {
 		return nil, err
 	}
 	backend, q, err := e.backend(file)
-	if err != nil {
+	if err != nil && r.State == gatekeeper.Preparing {
 		return nil, err
+	} else if err != nil {
+		e.log.Error("an open release's rules can't be judged: it is blind until its backend is configured again",
+			"release", r.ID, "service", r.Service, "version", r.Version, "err", err)
+		q = absent{e, backend, err}
 	}
+	u := e.bareRun(r)
+	u.file, u.bound, u.backend, u.q = file, bound, backend, q
+	for _, rule := range bound.Rules {
+		u.watches = append(u.watches, newWatch("ask "+rule.Name, rule, u.phase(rule), r.Tracks[rule.Name], r.Latest[rule.Name]))
+	}
+	return u, nil
+}
+
+// bareRun gives a run of r without its rules.
+func (e *Engine) bareRun(r gatekeeper.Release) *run {
 	u := &run{
-		e: e, id: r.ID, r: r, file: file, bound: bound, backend: backend, q: q, subject: subject(r), purpose: r.Purpose,
+		e: e, id: r.ID, r: r, subject: subject(r), purpose: r.Purpose,
 		log:   e.log.With("release", r.ID, "service", r.Service, "version", r.Version),
 		inbox: make(chan func()), done: make(chan struct{}), ready: make(chan struct{}),
 		previous: r.PreviousVersion,
@@ -90,14 +114,11 @@ func (e *Engine) runOf(r gatekeeper.Release, file *rules.File) (*run, error) {
 		hung:     map[int]bool{},
 		signs:    newSigns(r, time.Now()),
 	}
-	for _, rule := range bound.Rules {
-		u.watches = append(u.watches, newWatch("ask "+rule.Name, rule, u.phase(rule), r.Tracks[rule.Name], r.Latest[rule.Name]))
-	}
 	u.actions = e.openRungs(r)
 	if r.State != gatekeeper.Preparing {
 		close(u.ready)
 	}
-	return u, nil
+	return u
 }
 
 func (e *Engine) backend(file *rules.File) (name string, q rules.Querier, err error) {
@@ -189,7 +210,7 @@ func (u *run) step(now time.Time) {
 		u.again = time.Time{}
 		seq := u.r.Seq
 		err := u.missPipeline(now)
-		if f := steps[u.r.State]; err == nil && f != nil {
+		if f := u.turn(); err == nil && f != nil {
 			err = f(u, now)
 		}
 		if err != nil {
