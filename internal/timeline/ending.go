@@ -59,10 +59,10 @@ func earliest(breaches []gatekeeper.Breach) time.Time {
 func (t *Timeline) ending() string {
 	r := t.release
 	var b strings.Builder
-	outcome := strings.ToUpper(strings.ReplaceAll(string(r.Outcome), "_", " "))
+	outcome := strings.ToUpper(Words(string(r.Outcome)))
 	fmt.Fprintf(&b, "\n%s %s", t.paint.tone(outcomeTone(r.Outcome), outcome), t.paint.dim("at "+Clock(r.ClosedAt.Sub(t.zero))))
 	if r.Why != "" {
-		b.WriteString(": " + plain(r.Why))
+		b.WriteString(": " + Plain(r.Why))
 	}
 	b.WriteByte('\n')
 	if times := t.marks.times(); times != "" {
@@ -110,7 +110,7 @@ func (t *Timeline) Status(now time.Time) error {
 	if r.Closed() || r.Seq == 0 {
 		return nil
 	}
-	_, err := fmt.Fprintf(t.out, "\n%s %s\n", t.paint.bold(strings.ToUpper(string(r.State))), plain(t.stands(now)))
+	_, err := fmt.Fprintf(t.out, "\n%s %s\n", t.paint.bold(strings.ToUpper(string(r.State))), Plain(t.stands(now)))
 	return err
 }
 

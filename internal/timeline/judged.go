@@ -2,7 +2,6 @@ package timeline
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/gatekeeper-engine/gatekeeper"
 )
@@ -73,5 +72,5 @@ func blindLabel(v gatekeeper.Verdict) string {
 	if v == gatekeeper.NoAnswer {
 		return "no answer"
 	}
-	return strings.ReplaceAll(string(v), "_", " ")
+	return Words(string(v))
 }

@@ -143,7 +143,7 @@ func (t *Timeline) released(b gatekeeper.Released) line {
 }
 
 func (t *Timeline) held(f gatekeeper.Fact, b gatekeeper.Held) line {
-	text := fmt.Sprintf("%s: %s", strings.ReplaceAll(string(b.Reason), "_", " "), b.Says)
+	text := fmt.Sprintf("%s: %s", Words(string(b.Reason)), b.Says)
 	l := line{"held", warn, text, "", nil}
 	wait := Span(b.Until.Sub(f.At))
 	if b.Reason == gatekeeper.HoldVeto {

@@ -85,9 +85,9 @@ func Span(d time.Duration) string {
 	return s
 }
 
-// plain makes half trusted text safe for a terminal and for one line: what could move the cursor
+// Plain makes half trusted text safe for a terminal and for one line: what could move the cursor
 // or recolour the screen is dropped, line breaks become spaces.
-func plain(s string) string {
+func Plain(s string) string {
 	s = strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n' || r == '\t':
@@ -99,6 +99,9 @@ func plain(s string) string {
 	}, s)
 	return strings.TrimSpace(s)
 }
+
+// Words writes a name of several words as people do: "rolled back".
+func Words(name string) string { return strings.ReplaceAll(name, "_", " ") }
 
 // number shortens a value to what a person compares at a glance.
 func number(f gatekeeper.Float) string {

@@ -68,10 +68,30 @@ func (t *Timeline) Add(f gatekeeper.Fact) error {
 	if f.Seq <= t.release.Seq {
 		return nil
 	}
+	lines, err := t.follow(f)
+	if err != nil {
+		return err
+	}
+	var text strings.Builder
+	if f.Seq == 1 {
+		text.WriteString(t.heading())
+	}
+	for _, l := range lines {
+		text.WriteString(t.row(f, l))
+	}
+	if t.release.Closed() {
+		text.WriteString(t.ending())
+	}
+	_, err = io.WriteString(t.out, text.String())
+	return err
+}
+
+// follow goes on by a fact and gives what it means.
+func (t *Timeline) follow(f gatekeeper.Fact) ([]line, error) {
 	before := t.release
 	after, err := before.With(f)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	t.release = after
 	if t.zero.IsZero() {
@@ -81,35 +101,24 @@ func (t *Timeline) Add(f gatekeeper.Fact) error {
 		t.zero = f.At
 	}
 	t.marks.note(f)
-	var text strings.Builder
-	if f.Seq == 1 {
-		text.WriteString(t.heading())
-	}
-	for _, l := range t.lines(before, f) {
-		text.WriteString(t.row(f, l))
-	}
-	if after.Closed() {
-		text.WriteString(t.ending())
-	}
-	_, err = io.WriteString(t.out, text.String())
-	return err
+	return t.lines(before, f), nil
 }
 
 // heading names the release.
 func (t *Timeline) heading() string {
 	r := t.release
 	var b strings.Builder
-	what := fmt.Sprintf("%s %s in %s", plain(r.Service), plain(r.Version), plain(r.Environment))
+	what := fmt.Sprintf("%s %s in %s", Plain(r.Service), Plain(r.Version), Plain(r.Environment))
 	if r.Purpose == gatekeeper.PurposeRollback {
 		what = "rollback of " + what
 	}
 	b.WriteString(t.paint.bold(what))
 	if r.PreviousVersion != "" {
-		fmt.Fprintf(&b, ", before it %s", plain(r.PreviousVersion))
+		fmt.Fprintf(&b, ", before it %s", Plain(r.PreviousVersion))
 	}
-	fmt.Fprintf(&b, "\nrelease %s, opened %s", plain(r.ID), r.OpenedAt.In(t.zone).Format("2006-01-02 15:04:05 MST"))
+	fmt.Fprintf(&b, "\nrelease %s, opened %s", Plain(r.ID), r.OpenedAt.In(t.zone).Format("2006-01-02 15:04:05 MST"))
 	if r.OpenedBy != "" {
-		fmt.Fprintf(&b, " by %s", plain(r.OpenedBy))
+		fmt.Fprintf(&b, " by %s", Plain(r.OpenedBy))
 	}
 	b.WriteString("\n\n")
 	return b.String()
@@ -132,16 +141,16 @@ const (
 func (t *Timeline) row(f gatekeeper.Fact, l line) string {
 	var b strings.Builder
 	label := fmt.Sprintf("%-*s", labelWidth, l.label)
-	fmt.Fprintf(&b, "%*s  %s%s", clockWidth, Clock(f.At.Sub(t.zero)), t.paint.tone(l.tone, label), plain(l.text))
+	fmt.Fprintf(&b, "%*s  %s%s", clockWidth, Clock(f.At.Sub(t.zero)), t.paint.tone(l.tone, label), Plain(l.text))
 	if f.Actor != "" && f.Seq != 1 {
-		fmt.Fprintf(&b, " (%s)", plain(f.Actor))
+		fmt.Fprintf(&b, " (%s)", Plain(f.Actor))
 	}
 	if l.took != "" {
 		b.WriteString("  " + t.paint.dim("["+l.took+"]"))
 	}
 	b.WriteByte('\n')
 	for _, m := range l.more {
-		fmt.Fprintf(&b, "%*s%s\n", clockWidth+2+labelWidth, "", plain(m))
+		fmt.Fprintf(&b, "%*s%s\n", clockWidth+2+labelWidth, "", Plain(m))
 	}
 	return b.String()
 }
