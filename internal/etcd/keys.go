@@ -19,6 +19,7 @@ import (
 //	open/PLACE/ID      those that are not closed
 //	files/HASH         how many chunks a file has; written after them
 //	chunks/HASH/N      the chunks
+//	secrets/NAME       random bytes that all replicas share, see [Secret]
 const (
 	root        = "/gatekeeper/v1/"
 	chunksRoot  = root + "chunks/"
@@ -29,6 +30,7 @@ const (
 	factsRoot   = root + "facts/"
 	releaseRoot = root + "releases/"
 	openRoot    = root + "open/"
+	secretRoot  = root + "secrets/"
 )
 
 func lastKey(id string) string  { return lastRoot + url.PathEscape(id) }

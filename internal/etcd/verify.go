@@ -129,6 +129,10 @@ func (v *verification) take(key string, value []byte, revision int64) {
 		v.listing(key, releaseRoot, func(f *found, place string) { f.listed = place })
 	case strings.HasPrefix(key, openRoot):
 		v.listing(key, openRoot, func(f *found, place string) { f.open = place })
+	case strings.HasPrefix(key, secretRoot):
+		if _, err := bodyOf(key, value); err != nil {
+			v.fault(key, "the secret is broken: %v", err)
+		}
 	default:
 		v.other(key, value, revision)
 	}
