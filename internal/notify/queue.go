@@ -39,9 +39,10 @@ func NewCounters(reg prometheus.Registerer) (*Counters, error) {
 
 // Channel is what every channel is made with.
 type Channel struct {
-	Kind        string // "slack"
-	Name        string // the operator's, among the channels of the kind
-	ExternalURL string // where people reach Gatekeeper; "": messages have no link
+	Kind        string   // "slack"
+	Name        string   // the operator's, among the channels of the kind
+	ExternalURL string   // where people reach Gatekeeper; "": messages have no link
+	Pictures    Pictures // nil: messages have none
 	Counters    *Counters
 	Log         *slog.Logger
 }
