@@ -47,6 +47,11 @@ type Config struct {
 	OFREP    http.Handler            // /ofrep/, scope read; may be nil
 	Metrics  http.Handler            // /metrics, scope read; may be nil
 
+	// Pages gives the pages for people, which are served at / and below; they let in whom the door
+	// lets in. nil: there are none.
+	Pages    func(Door) http.Handler
+	Sessions *Sessions // of the pages, kept over reloads; nil: new ones
+
 	Streams context.Context // its end ends the streams, so that a shutdown need not wait for their readers; nil: never
 	Log     *slog.Logger
 }
@@ -72,7 +77,10 @@ func build(cfg Config, bodyTimeout time.Duration) (http.Handler, error) {
 	if cfg.Streams == nil {
 		cfg.Streams = context.Background()
 	}
-	gate, err := newGate(cfg.Tokens, cfg.Known)
+	if cfg.Sessions == nil {
+		cfg.Sessions = NewSessions()
+	}
+	gate, err := newGate(cfg.Tokens, cfg.Known, cfg.Sessions)
 	if err != nil {
 		return nil, err
 	}
@@ -165,6 +173,12 @@ func (s *server) mount(mux *http.ServeMux, spec *huma.OpenAPI) error {
 	}
 	if s.Metrics != nil {
 		mux.Handle("GET /metrics", s.gate.guardOrLocal(ScopeRead, s.Metrics))
+	}
+	if s.Pages != nil {
+		pages := arriving(s.bodyTimeout, s.Pages(Door{s.gate}))
+		for _, at := range pagePaths {
+			mux.Handle(at, pages)
+		}
 	}
 	return nil
 }

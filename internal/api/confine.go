@@ -51,3 +51,24 @@ func visible(ctx context.Context, all []gatekeeper.Release) []gatekeeper.Release
 	}
 	return out
 }
+
+// services remembers whose releases a stream tells of.
+type services map[string]string
+
+// of gives the service of a change's release.
+func (all services) of(c gatekeeper.Change, read func(id string) (gatekeeper.Release, error)) (string, error) {
+	if opened, ok := c.Fact.Body.(gatekeeper.Opened); ok {
+		all[c.Release] = opened.Service
+	} else if _, known := all[c.Release]; !known {
+		r, err := read(c.Release)
+		if err != nil {
+			return "", err
+		}
+		all[c.Release] = r.Service
+	}
+	service := all[c.Release]
+	if c.Fact.Body.Kind() == gatekeeper.KindClosed {
+		delete(all, c.Release)
+	}
+	return service, nil
+}

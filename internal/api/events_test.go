@@ -115,3 +115,25 @@ func TestStreamsAreLimited(t *testing.T) {
 	_, err = s.take()
 	require.NoError(t, err)
 }
+
+// A token for some services follows everything that happens to these, and nothing else.
+func TestFollowAllForServices(t *testing.T) {
+	e := newScripted()
+	all := tokens(t)
+	all[0].Services = gatekeeper.Globs{"shop-*"}
+	f := serve(t, Config{Engine: e, Tokens: all})
+	e.add(t, "mine", 0, gatekeeper.Opened{Service: "shop-eu", Version: "1"})
+	e.add(t, "theirs", 0, gatekeeper.Opened{Service: "billing", Version: "1"})
+	res := f.with("Authorization", "Bearer "+ciSecret).send("GET", "/api/v1/events", "")
+	lines := bufio.NewScanner(res.Body)
+	e.add(t, "theirs", 1, gatekeeper.Prepared{})
+	e.add(t, "theirs2", 0, gatekeeper.Opened{Service: "billing", Version: "1"})
+	e.add(t, "mine", 1, gatekeeper.Prepared{})
+	for lines.Scan() {
+		require.NotContains(t, lines.Text(), "theirs")
+		if strings.Contains(lines.Text(), `"release":"mine"`) {
+			return
+		}
+	}
+	t.Fatal("the stream ended")
+}

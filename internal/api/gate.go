@@ -21,6 +21,8 @@ const tokenScheme = "token"
 type caller struct {
 	name     string
 	services gatekeeper.Globs // see [Token]
+	token    *Token           // by which it was let in; nil: it may do everything
+	session  string           // by which a browser shows the token; empty: it did not
 }
 
 // actor names the caller and whom it acts for: "ci (alice)".
@@ -45,11 +47,12 @@ func callerOf(ctx context.Context) caller {
 
 // gate lets requests in.
 type gate struct {
-	tokens []Token
-	known  func(*http.Request) (name string, ok bool)
+	tokens   []Token
+	known    func(*http.Request) (name string, ok bool)
+	sessions *Sessions
 }
 
-func newGate(tokens []Token, known func(*http.Request) (string, bool)) (gate, error) {
+func newGate(tokens []Token, known func(*http.Request) (string, bool), sessions *Sessions) (gate, error) {
 	var names []string
 	for _, t := range tokens {
 		if t.Name == "" || slices.Contains(names, t.Name) {
@@ -58,53 +61,70 @@ func newGate(tokens []Token, known func(*http.Request) (string, bool)) (gate, er
 		}
 		names = append(names, t.Name)
 	}
-	return gate{tokens: tokens, known: known}, nil
+	return gate{tokens: tokens, known: known, sessions: sessions}, nil
 }
 
-// admit says who sent r, or why it may not do what the scope is for.
+// admit says who sent r, or why it may not do what the scope is for. A browser's session is for
+// reading: what changes something goes through the pages' forms, see [Door.Change].
 func (g gate) admit(r *http.Request, scope Scope) (caller, *Problem) {
+	who, p := g.identify(r, foreign(r))
+	switch {
+	case p != nil:
+		return who, p
+	case who.session != "" && !reads(r):
+		return caller{}, refusal(http.StatusForbidden, "send the token, or use the page", "a session in a browser only reads here: nothing was done")
+	case !who.may(scope):
+		return caller{}, refusal(http.StatusForbidden, "ask the operator for the scope", "the token "+who.name+" does not have the scope "+string(scope))
+	}
+	return who, nil
+}
+
+// may says whether the caller may do what the scope is for.
+func (c caller) may(scope Scope) bool { return c.token == nil || c.token.may(scope) }
+
+func reads(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
+
+// identify says who sent r, or why it is not let in; strange tells that a page of others had it sent.
+func (g gate) identify(r *http.Request, strange bool) (caller, *Problem) {
 	if len(g.tokens) == 0 {
-		return g.withoutToken(r)
+		return g.withoutToken(r, strange)
 	}
 	secret, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok {
-		return caller{}, refusal(http.StatusUnauthorized, "give a token: GATEKEEPER_TOKEN, or the header Authorization: Bearer …", "this needs a token with the scope "+string(scope))
+		return g.bySession(r, strange)
 	}
 	found := g.find(secret)
-	switch {
-	case found == nil:
+	if found == nil {
 		return caller{}, refusal(http.StatusUnauthorized, "ask the operator for a token of the daemon's configuration", "the token is not known")
-	case !found.may(scope):
-		return caller{}, refusal(http.StatusForbidden, "ask the operator for the scope", "the token "+found.Name+" does not have the scope "+string(scope))
 	}
-	return caller{name: found.Name, services: found.Services}, nil
+	return caller{name: found.Name, services: found.Services, token: found}, nil
 }
 
 // withoutToken lets in who was authenticated before, and this machine's own programs. A browser
 // shows a certificate or a password by itself, so pages of others are refused.
-func (g gate) withoutToken(r *http.Request) (caller, *Problem) {
+func (g gate) withoutToken(r *http.Request, strange bool) (caller, *Problem) {
 	if g.known != nil {
 		if name, ok := g.known(r); ok {
-			if foreign(r) {
+			if strange {
 				return caller{}, refusal(http.StatusForbidden, "open the daemon's own address", "a web page of another origin may not ask Gatekeeper")
 			}
 			return caller{name: name}, nil
 		}
 	}
-	return caller{}, local(r)
+	return caller{}, local(r, strange)
 }
 
 // local says why a request without a token is not from this machine's own programs. A page in a
 // browser here must not act for its user, so the names of loopback are required too: another Host
 // is DNS rebinding, another Origin a page of somebody else's.
-func local(r *http.Request) *Problem {
+func local(r *http.Request, strange bool) *Problem {
 	const hint = "use the daemon's loopback address, or configure tokens"
 	switch {
 	case !loopback(r.RemoteAddr):
 		return refusal(http.StatusForbidden, "configure tokens to serve other machines", "without tokens only clients on this machine are served")
 	case !loopback(r.Host):
 		return refusal(http.StatusForbidden, hint, "without tokens the Host must be this machine's loopback, not "+r.Host)
-	case foreign(r):
+	case strange:
 		return refusal(http.StatusForbidden, hint, "a web page of another origin may not ask Gatekeeper")
 	}
 	return nil
@@ -157,7 +177,7 @@ func (g gate) guard(scope Scope, h http.Handler) http.Handler {
 func (g gate) guardOrLocal(scope Scope, h http.Handler) http.Handler {
 	guarded := g.guard(scope, h)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if local(r) == nil {
+		if local(r, foreign(r)) == nil {
 			h.ServeHTTP(w, r)
 			return
 		}

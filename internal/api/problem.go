@@ -57,6 +57,14 @@ var statuses = map[gatekeeper.Code]int{
 	gatekeeper.CodeInternal:    http.StatusInternalServerError,
 }
 
+// ProblemOf makes a problem of any error, such as those of the engine; a problem stays what it is.
+func ProblemOf(err error) *Problem {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return p
+	}
+	return problemOf(err)
+}
+
 // problemOf makes a problem of an engine's or a journal's error.
 func problemOf(err error) *Problem {
 	code, status := gatekeeper.CodeOf(err), 0
