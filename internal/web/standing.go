@@ -1,0 +1,187 @@
+package web
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/internal/timeline"
+)
+
+// standing is where a release stands: what is wrong, what happens next and when.
+type standing struct {
+	Release gatekeeper.Release
+	State   string // or how it ended
+	Tone    timeline.Tone
+	Says    string    // what is wrong, in one sentence
+	Next    string    // what happens next
+	Until   time.Time // when; zero: nobody knows
+	Since   time.Time // since when, where nobody knows until when
+	Rules   []verdict // the worst first
+}
+
+// verdict is what a rule or an alert of others says.
+type verdict struct {
+	Rule string
+	Says string // the verdict in words
+	Tone timeline.Tone
+	Seen string // the value against the limit
+	Note string // why it does not count
+}
+
+// stand tells where a release stands.
+func stand(r gatekeeper.Release) standing {
+	s := standing{Release: r, State: timeline.Words(string(r.State)), Tone: timeline.Quiet, Rules: verdicts(r)}
+	switch r.State {
+	case gatekeeper.Preparing:
+		s.Says, s.Next = "What to return to is being pinned.", "Then the new version can be deployed."
+		s.Since = r.OpenedAt
+	case gatekeeper.Waiting:
+		s.Says, s.Next = "The new version is not seen yet.", "Without it the release ends inconclusive"
+		s.Until = r.OpenedAt.Add(time.Duration(r.StartWithin))
+	case gatekeeper.Watching:
+		s.watching()
+	case gatekeeper.Holding:
+		s.held()
+	case gatekeeper.Applying:
+		s.Tone, s.Says, s.Next, s.Since = timeline.Warn, because(r), "Rolling back"+rung(r), r.DecidedAt
+	case gatekeeper.Verifying:
+		s.Tone, s.Says, s.Next = timeline.Warn, because(r), "Is the service well again"+after(r)+"?"
+		s.Since = r.DecidedAt
+		if r.Rung < len(r.Rungs) {
+			s.Since = r.Rungs[r.Rung].ReachedAt
+		}
+	case gatekeeper.Ended:
+		s.State, s.Tone, s.Says, s.Since = timeline.Words(string(r.Outcome)), timeline.OutcomeTone(r.Outcome), r.Why, r.ClosedAt
+	}
+	return s
+}
+
+func (s *standing) watching() {
+	r := s.Release
+	s.Next, s.Until = "The window ends", r.WindowEnd
+	var bad, blind []string
+	for _, v := range s.Rules {
+		switch {
+		case v.Tone == timeline.Bad:
+			bad = append(bad, v.sentence())
+		case v.Tone == timeline.Warn && v.Note == "":
+			blind = append(blind, v.sentence())
+		}
+	}
+	switch {
+	case len(bad) > 0:
+		s.Tone, s.Says = timeline.Bad, strings.Join(bad, "; ")
+	case len(blind) > 0:
+		s.Tone, s.Says = timeline.Warn, strings.Join(blind, "; ")
+	case len(s.Rules) == 0:
+		s.Says = "No rule has said anything yet."
+	default:
+		s.Tone, s.Says = timeline.Good, "Nothing is wrong."
+	}
+}
+
+func (v verdict) sentence() string {
+	if v.Seen == "" {
+		return v.Rule + ": " + v.Says
+	}
+	return v.Rule + ": " + v.Seen
+}
+
+func (s *standing) held() {
+	h := s.Release.Hold
+	s.Tone, s.Says, s.Until = timeline.Warn, h.Says, h.Until
+	switch {
+	case h.Reason == gatekeeper.HoldVeto:
+		s.Tone, s.Next = timeline.Bad, "It is rolled back, unless somebody vetoes,"
+	case h.Reason == gatekeeper.HoldPerson:
+		s.Next = "Somebody holds it. The hold ends"
+	case len(h.Breaches) > 0:
+		s.Tone, s.Next = timeline.Bad, "It waits for a person, and ends without a rollback"
+	default:
+		s.Next = "It waits for a person, and ends inconclusive"
+	}
+}
+
+// because says why a release is rolled back.
+func because(r gatekeeper.Release) string {
+	if r.Decision == nil {
+		return ""
+	}
+	if r.Decision.Says != "" {
+		return r.Decision.Says
+	}
+	var all []string
+	for _, b := range r.Decision.Breaches {
+		all = append(all, cmp.Or(b.Says, b.Rule))
+	}
+	return strings.Join(all, "; ")
+}
+
+func rung(r gatekeeper.Release) string {
+	if r.Rung >= len(r.Rungs) || r.Rungs[r.Rung].Target == nil {
+		return ""
+	}
+	return " to " + r.Rungs[r.Rung].Target.Says
+}
+
+func after(r gatekeeper.Release) string {
+	if r.PreviousVersion == "" {
+		return ""
+	}
+	return " on " + r.PreviousVersion
+}
+
+// verdicts gives what each rule says now: of the version returned to, once that is there.
+func verdicts(r gatekeeper.Release) []verdict {
+	tracks := r.Tracks
+	if r.State == gatekeeper.Verifying {
+		tracks = r.Recovery
+	}
+	var all []verdict
+	for _, name := range slices.Sorted(maps.Keys(tracks)) {
+		v := of(tracks[name], r.Latest[name])
+		switch {
+		case r.Muted[name] != "":
+			v.Note = r.Muted[name]
+		case r.Preexisting[name]:
+			v.Note = "it was so before this release"
+		}
+		if v.Note != "" && v.Tone == timeline.Bad {
+			v.Tone = timeline.Warn
+		}
+		all = append(all, v)
+	}
+	for _, key := range slices.Sorted(maps.Keys(r.Alerts)) {
+		if a := r.Alerts[key]; a.Firing {
+			v := verdict{Rule: a.Name, Says: "fires", Tone: timeline.Bad, Seen: cmp.Or(a.Summary, "fires, says "+a.Sender)}
+			if a.Preexisting {
+				v.Tone, v.Note = timeline.Warn, "it fired before this release"
+			}
+			all = append(all, v)
+		}
+	}
+	loudness := map[timeline.Tone]int{timeline.Bad: 0, timeline.Warn: 1, timeline.Quiet: 2, timeline.Good: 3}
+	slices.SortStableFunc(all, func(a, b verdict) int { return cmp.Compare(loudness[a.Tone], loudness[b.Tone]) })
+	return all
+}
+
+func of(t gatekeeper.Track, latest gatekeeper.Reading) verdict {
+	v := verdict{Rule: t.Rule, Says: timeline.Words(string(t.Verdict)), Tone: timeline.Quiet}
+	switch {
+	case t.Verdict.Blind():
+		v.Tone, v.Seen = timeline.Warn, latest.Detail
+	case t.Verdict == gatekeeper.Unhealthy:
+		v.Tone, v.Seen = timeline.Bad, timeline.Seen(latest)
+	case t.Verdict == gatekeeper.Healthy:
+		v.Tone, v.Seen = timeline.Good, timeline.Seen(latest)
+	}
+	if pending := t.Pending(); !pending.IsZero() && v.Tone != timeline.Bad {
+		v.Note = fmt.Sprintf("pending since %s", pending.UTC().Format("15:04:05 UTC"))
+	}
+	return v
+}
