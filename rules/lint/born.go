@@ -41,7 +41,11 @@ func lintBorn(r *rule) []finding {
 	f := r.at(rules.Warning, c.PositionRange(), "what the new version counted before its first scrape is not in this increase", "Take a series that was not there before with its value.")
 	if from, to, ok := r.rangeAt(all[0].matrix); ok && all[0].selector.OriginalOffset == 0 {
 		name := r.text(all[0].selector)
-		f.rewrite = r.instead(c.PositionRange(), fmt.Sprintf("((%s unless %s offset %s) or %s)", name, name, r.Source[from:to], r.text(c)))
+		text := fmt.Sprintf("(%s unless %s offset %s) or %s", name, name, r.Source[from:to], r.text(c))
+		if promexpr.Unparen(o.Expr) == parser.Expr(c) {
+			text = "(" + text + ")"
+		}
+		f.rewrite = r.instead(c.PositionRange(), text)
 	}
 	return []finding{f}
 }

@@ -26,8 +26,21 @@ func apply(text string, all []replace) string {
 	return text
 }
 
-// oneLine gives an expression on one line, as messages show it.
-func oneLine(expr string) string { return strings.Join(strings.Fields(expr), " ") }
+// oneLine gives an expression on one line, without its comments.
+func oneLine(expr string) string {
+	var kept strings.Builder
+	end := 0
+	for _, t := range tokens(expr) {
+		if strings.TrimSpace(expr[end:t.from]) == "" {
+			kept.WriteString(expr[end:t.from])
+		} else {
+			kept.WriteByte(' ') // a comment
+		}
+		kept.WriteString(t.text)
+		end = t.to
+	}
+	return strings.Join(strings.Fields(kept.String()), " ")
+}
 
 func fileEdits(r *rules.ParsedRule, all []replace) ([]rules.Edit, bool) {
 	var edits []rules.Edit

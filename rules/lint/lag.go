@@ -28,7 +28,7 @@ type Lag struct {
 	Range    time.Duration `json:"-"`       // the rule's longest range
 	Share    float64       `json:"share"`   // of the range that must be harm, in [0, 1]: limit by harm
 	For      time.Duration `json:"-"`       //
-	Scrape   time.Duration `json:"-"`       // until a sample shows the harm
+	Scrape   time.Duration `json:"-"`       // until a sample shows the harm, and query_offset
 	Interval time.Duration `json:"-"`       // until a look finds it
 	Seconds  float64       `json:"seconds"` // of Total
 	WarmUp   time.Duration `json:"-"`       // before anything counts
@@ -64,7 +64,7 @@ const multiple = 5
 
 // lagOf computes a rule's lag. ok is false for what compares no value with a number.
 func lagOf(r *rule) (Lag, bool) {
-	l := Lag{Rule: r.Name, For: r.For, Scrape: r.scrape, Interval: r.Interval, WarmUp: r.WarmUp, Range: longestRange(r.AST), Share: 1}
+	l := Lag{Rule: r.Name, For: r.For, Scrape: r.scrape + r.QueryOffset, Interval: r.Interval, WarmUp: r.WarmUp, Range: longestRange(r.AST), Share: 1}
 	o := r.operand
 	if o == nil {
 		return l, false
