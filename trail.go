@@ -17,6 +17,15 @@ type Point struct {
 	Active  []string  `json:"active,omitempty"` // identities of the active samples that the track remembers; left out where they are those of the point before
 	Extra   bool      `json:"extra,omitempty"`  // the one evaluation where `for` runs out between slots: it only confirms
 	Early   bool      `json:"early,omitempty"`  // before the rule counts: told, and nothing else
+	Heard   time.Time `json:"heard,omitzero"`   // the instant that was asked for when this slot was answered, where that was a later one: after a gap
+}
+
+// Known gives the instant at which the point was known.
+func (p Point) Known() time.Time {
+	if p.Heard.IsZero() {
+		return p.At
+	}
+	return p.Heard
 }
 
 // PointOf gives the point of a slot; after is the track that the reading led to, whose identities
@@ -36,9 +45,12 @@ func EarlyPoint(r Reading) Point {
 	return Point{At: r.At, Verdict: r.Verdict, Value: worst(r), Early: true}
 }
 
-// ExtraPoint gives the point of an evaluation between slots.
-func ExtraPoint(r Reading) Point {
-	return Point{At: r.At, Verdict: r.Verdict, Value: worst(r), Extra: true}
+// ExtraPoint gives the point of an evaluation between slots; confirmed is the track that it
+// confirms, see [Track.Confirm].
+func ExtraPoint(r Reading, confirmed Track) Point {
+	p := PointOf(r, confirmed)
+	p.Extra = true
+	return p
 }
 
 func worst(r Reading) *Float {
@@ -76,7 +88,7 @@ func Trail(facts []Fact, rule string, recovery bool) []Point {
 			if b.Track.Rule != rule || verifying != recovery {
 				continue
 			}
-			for _, p := range unfolded(b.Trail) {
+			for _, p := range Unfolded(b.Trail) {
 				byTime[p.At] = p
 			}
 		}
@@ -89,8 +101,8 @@ func Trail(facts []Fact, rule string, recovery bool) []Point {
 	return trail
 }
 
-// unfolded gives points with the identities that were left out.
-func unfolded(points []Point) []Point {
+// Unfolded gives the points of a fact with the identities that [Folded] left out.
+func Unfolded(points []Point) []Point {
 	points = slices.Clone(points)
 	var last []string
 	for i, p := range points {

@@ -166,8 +166,9 @@ func (w *watch) take(q question, readings []gatekeeper.Reading) {
 	}
 	if q.extra {
 		w.extra = q.at
-		w.trail = append(w.trail, gatekeeper.ExtraPoint(w.last))
-		if w.track().Confirm(w.last).Full(q.at, w.rule.For) && w.last.Verdict == gatekeeper.Unhealthy {
+		confirmed := w.track().Confirm(w.last)
+		w.trail = append(w.trail, gatekeeper.ExtraPoint(w.last, confirmed))
+		if confirmed.Full(q.at, w.rule.For) && w.last.Verdict == gatekeeper.Unhealthy {
 			w.sure = q.at
 		}
 		return
@@ -178,6 +179,7 @@ func (w *watch) take(q question, readings []gatekeeper.Reading) {
 	if !q.from.IsZero() {
 		w.gap = nil
 	}
+	heard := len(w.trail)
 	for _, r := range readings {
 		switch {
 		case r.At.Before(w.from):
@@ -192,6 +194,11 @@ func (w *watch) take(q question, readings []gatekeeper.Reading) {
 			w.base = w.track().Next(r, w.rule.Interval)
 			w.gap = nil
 			w.trail = append(w.trail, gatekeeper.PointOf(r, w.base))
+		}
+	}
+	for i := heard; i < len(w.trail); i++ {
+		if w.trail[i].At.Before(q.at) {
+			w.trail[i].Heard = q.at
 		}
 	}
 	w.next = q.at.Add(w.rule.Interval)
