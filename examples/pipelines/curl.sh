@@ -1,37 +1,73 @@
 #!/bin/sh
 # One release from a pipeline, with curl alone. Usage: curl.sh ID VERSION HEALTH_FILE DEPLOY...
-# HEALTH_FILE is the name of one in the daemon's folder health_files. Exit codes as in cli.sh.
-# GATEKEEPER_URL and GATEKEEPER_TOKEN say where and who.
+# HEALTH_FILE is the name of one in the daemon's folder health_files; no argument may need escaping in
+# JSON. Exit codes and environment as in cli.sh.
 set -eu
-id=$1 version=$2 health=$3
+id=$1 version=$2 health=$3 away=${IF_UNREACHABLE:-fail}
 shift 3
 releases=${GATEKEEPER_URL:-http://127.0.0.1:9095}/api/v1/releases
+answer=$(mktemp)
+trap 'rm -f "$answer"' EXIT
 
-call() {
-	curl --silent --show-error --fail-with-body --max-time 60 --retry 5 --retry-connrefused \
-		--header "Authorization: Bearer ${GATEKEEPER_TOKEN:-}" --header 'Content-Type: application/json' "$@" || {
-		code=$?
-		echo >&2
-		[ "$code" = 22 ] && exit 1 # refused: the answer says why
-		exit 7                     # not reachable
-	}
+call() { # leaves the answer in $answer; 1: refused, 7: not reachable
+	status=$(printf 'header = "Authorization: Bearer %s"\n' "${GATEKEEPER_TOKEN:-}" | # not where ps shows it
+		curl --config - --silent --show-error --output "$answer" --write-out '%{http_code}' --max-time 600 \
+			--retry 6 --retry-connrefused --header 'Content-Type: application/json' "$@") || return 7
+	case $status in
+	2??) return 0 ;;
+	502 | 503 | 504) code=7 ;;
+	*) code=1 ;;
+	esac
+	cat "$answer" >&2
+	echo >&2
+	return "$code"
 }
 
-call --data "{\"id\":\"$id\",\"version\":\"$version\",\"health_file\":\"$health\"}" "$releases" >/dev/null
+step() {
+	call "$@" && return
+	code=$?
+	[ "$code" = 1 ] || echo "Gatekeeper can't be reached" >&2
+	[ "$code$away" = 7continue ] || exit "$code"
+	echo "warning: going on, the version is not watched" >&2
+}
+
+beat() { call --data '{}' "$releases/$id/heartbeat" || [ $? = 7 ]; }
+
+step --data "{\"id\":\"$id\",\"version\":\"$version\",\"health_file\":\"$health\",\"heartbeat\":\"2m\"}" "$releases"
+open=$(sed -n 's/^{[^{]*"id":"\([A-Za-z0-9._-]*\)".*/\1/p' "$answer")
+id=${open:-$id} # another one where the same version is open already
+(
+	answer=/dev/null
+	while beat; do sleep 30; done
+) >/dev/null 2>&1 &
+beats=$!
+trap 'kill "$beats" 2>/dev/null || :; rm -f "$answer"' EXIT
 "$@" || {
-	call --data '{"why":"the deployment failed"}' "$releases/$id/close" >/dev/null
+	step --data '{"why":"the deployment failed"}' "$releases/$id/close"
 	exit 1
 }
-call --data '{}' "$releases/$id/deployed" >/dev/null
-while :; do
-	answer=$(call "$releases/$id") || exit $?
-	case $answer in
-	*'"outcome":"passed"'*) exit 0 ;;
-	*'"outcome":"rolled_back"'*) exit 3 ;;
-	*'"outcome":"rollback_failed"'*) exit 4 ;;
-	*'"outcome":"inconclusive"'*) exit 5 ;;
-	*'"outcome":"breached"'*) exit 8 ;;
-	*'"outcome":"'*) exit 1 ;; # aborted, superseded
+step --data '{}' "$releases/$id/deployed"
+
+tries=0
+while [ "$tries" -lt 1800 ]; do # an hour and more
+	echo '{"status":"unknown"}' >"$answer"
+	step "$releases/$id/status"
+	case $(cat "$answer") in
+	*'"status":"passed"'*) exit 0 ;;
+	*'"status":"rolled_back"'*) code=3 ;;
+	*'"status":"rollback_failed"'*) code=4 ;;
+	*'"status":"inconclusive"'*) code=5 ;;
+	*'"status":"breached"'*) code=8 ;;
+	*'"status":"aborted"'* | *'"status":"superseded"'*) code=1 ;;
+	*'"status":"unknown"'*) exit 0 ;; # not reachable, and that may be
+	*)
+		tries=$((tries + 1))
+		sleep 2
+		continue
+		;;
 	esac
-	sleep 1
+	cat "$answer"
+	[ "$code${IF_INCONCLUSIVE:-fail}" = 5pass ] || exit "$code"
+	exit 0
 done
+exit 6

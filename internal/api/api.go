@@ -134,6 +134,7 @@ func (s *server) register(mux *http.ServeMux) *huma.OpenAPI {
 	})
 	api.UseMiddleware(s.authorize)
 	s.registerReleases(api)
+	s.registerStatus(api)
 	s.registerVerbs(api)
 	s.registerEvents(api)
 	s.registerAdmin(api)

@@ -1,0 +1,352 @@
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+)
+
+// hook is what the test runs of a hook of Argo CD.
+type hook struct {
+	Metadata struct{ Annotations map[string]string }
+	Spec     struct {
+		Template struct {
+			Spec struct {
+				Containers []struct {
+					Image         string
+					Command, Args []string
+					Env           []struct {
+						Name, Value string
+						ValueFrom   struct {
+							SecretKeyRef struct{ Name, Key string } `yaml:"secretKeyRef"`
+						} `yaml:"valueFrom"`
+					}
+				}
+			}
+		}
+	}
+}
+
+// argo runs a sync as Argo CD does: PreSync, then the deployment, then PostSync; SyncFail when one
+// of them failed. The first that failed gives the exit code.
+func (w *works) argo(t *testing.T, hooks map[string]hook, vars map[string]string) (code int, said string) {
+	t.Helper()
+	run := func(phase string) int {
+		c, out := 0, ""
+		if phase == "Sync" {
+			c, out = w.shell(t, nil, "./deploy")
+		} else {
+			c, out = w.runHook(t, hooks[phase], vars)
+		}
+		said += "== " + phase + "\n" + out
+		return c
+	}
+	for _, phase := range []string{"PreSync", "Sync", "PostSync"} {
+		if code = run(phase); code != 0 {
+			run("SyncFail")
+			return code, said
+		}
+	}
+	return 0, said
+}
+
+// runHook runs the one container of a hook's pod as a process, with the variables that the kubelet
+// gives it and puts for $(NAME) into its arguments.
+func (w *works) runHook(t *testing.T, h hook, vars map[string]string) (code int, said string) {
+	t.Helper()
+	require.Len(t, h.Spec.Template.Spec.Containers, 1)
+	c := h.Spec.Template.Spec.Containers[0]
+	env := map[string]string{}
+	for _, e := range c.Env {
+		switch ref := e.ValueFrom.SecretKeyRef; {
+		case e.Name == "IF_UNREACHABLE" || ref.Key == "url" || ref.Key == "token":
+			env[e.Name] = vars[e.Name]
+		case e.Name == "VERSION":
+			env[e.Name] = "v2"
+		default:
+			env[e.Name] = e.Value
+		}
+	}
+	args := append(c.Command, c.Args...)
+	for i, arg := range args {
+		for name, value := range env {
+			arg = strings.ReplaceAll(arg, "$("+name+")", value)
+		}
+		args[i] = arg
+	}
+	if strings.HasPrefix(c.Image, "registry.example.com/gatekeeper:") {
+		args = append([]string{"gatekeeper"}, args...) // the image's entry point
+	}
+	return w.shell(t, env, args[0], args[1:]...)
+}
+
+func TestPipelineArgoCD(t *testing.T) {
+	t.Parallel()
+	needs(t, "curl", "curl")
+	hooks := map[string]hook{}
+	text := strings.ReplaceAll(pipeline(t, "argocd/hooks.yaml"), "--retry 6", "--retry 1")
+	for doc := yaml.NewDecoder(strings.NewReader(text)); ; {
+		var h hook
+		if err := doc.Decode(&h); errors.Is(err, io.EOF) {
+			break
+		} else {
+			require.NoError(t, err)
+		}
+		hooks[h.Metadata.Annotations["argocd.argoproj.io/hook"]] = h
+	}
+	w := startWorks(t)
+	for name, one := range errands {
+		if one.unclear == "pass" {
+			continue // a job can't pass by its exit code: see the guide
+		}
+		t.Run(name, func(t *testing.T) {
+			vars := w.prepare(t, &one)
+			code, said := w.argo(t, hooks, vars)
+			require.Equal(t, one.code, code, "%s", said)
+			if one.away && one.if_ == "continue" {
+				return
+			}
+			w.check(t, one, said)
+		})
+	}
+}
+
+// spinnakerStage is a custom webhook stage, by the fields of orca's PreconfiguredWebhook and of
+// https://spinnaker.io/docs/guides/operator/custom-webhook-stages/.
+type spinnakerStage struct {
+	Type                string
+	Method              string
+	URL                 string              `yaml:"url"`
+	CustomHeaders       map[string][]string `yaml:"customHeaders"`
+	Payload             string
+	WaitForCompletion   bool   `yaml:"waitForCompletion"`
+	StatusURLResolution string `yaml:"statusUrlResolution"`
+	StatusJSONPath      string `yaml:"statusJsonPath"`
+	ProgressJSONPath    string `yaml:"progressJsonPath"`
+	SuccessStatuses     string `yaml:"successStatuses"`
+	CanceledStatuses    string `yaml:"canceledStatuses"`
+	TerminalStatuses    string `yaml:"terminalStatuses"`
+	Parameters          []struct{ Name string }
+}
+
+// spinnaker runs a pipeline as orca does, by CreateWebhookTask and MonitorWebhookTask of its
+// sources: a stage sends its request, which is sent again after a 5xx and fails the stage after
+// any other error; then it polls, and a JSON path that is not there, or that leads to more than one
+// value, fails it. Backoff periods are shorter here.
+type spinnaker struct {
+	*works
+	t      *testing.T
+	stages map[string]spinnakerStage
+	values map[string]string // of expressions, and of orca's environment
+}
+
+// openedID is the expression for what the first stage's answer holds; it fails where there is none.
+const openedID = "#stage('Open the release')['context']['webhook']['body']['id']"
+
+var spel = regexp.MustCompile(`\$\{(.*?)\}`)
+
+func (s *spinnaker) expand(text string, more map[string]string) string {
+	s.t.Helper()
+	return spel.ReplaceAllStringFunc(text, func(e string) string {
+		name := spel.FindStringSubmatch(e)[1]
+		value, known := more[name]
+		if !known {
+			value, known = s.values[name]
+		}
+		require.True(s.t, known, "%s", e)
+		return value
+	})
+}
+
+// stage gives orca's ExecutionStatus and what was said last.
+func (s *spinnaker) stage(kind string, parameters map[string]string) (status, said string) {
+	s.t.Helper()
+	stage, ok := s.stages[kind]
+	require.True(s.t, ok, kind)
+	values := map[string]string{}
+	for name, value := range parameters {
+		values["parameterValues['"+name+"']"] = s.expand(value, nil)
+	}
+	for _, p := range stage.Parameters {
+		require.Contains(s.t, parameters, p.Name, "%s", kind)
+	}
+	url, payload := s.expand(stage.URL, values), s.expand(stage.Payload, values)
+	code, body := s.send(stage, stage.Method, url, payload)
+	if code/100 != 2 || !stage.WaitForCompletion {
+		if code/100 == 2 {
+			if kind == "gatekeeperOpen" {
+				s.values[openedID] = s.read(body, "$.id")
+			}
+			return "SUCCEEDED", body
+		}
+		return "TERMINAL", body
+	}
+	require.Equal(s.t, "getMethod", stage.StatusURLResolution)
+	for {
+		code, body := s.send(stage, http.MethodGet, url, "")
+		if code/100 != 2 {
+			return "TERMINAL", body
+		}
+		value, progress := s.read(body, stage.StatusJSONPath), s.read(body, stage.ProgressJSONPath)
+		for status, list := range map[string]string{"SUCCEEDED": stage.SuccessStatuses, "CANCELED": stage.CanceledStatuses, "TERMINAL": stage.TerminalStatuses} {
+			for one := range strings.SplitSeq(list, ",") {
+				if strings.EqualFold(strings.TrimSpace(one), value) {
+					return status, progress
+				}
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// read gives the string at a path of one step, which must be there.
+func (s *spinnaker) read(body, path string) string {
+	s.t.Helper()
+	key, ok := strings.CutPrefix(path, "$.")
+	require.True(s.t, ok, path)
+	var all map[string]any
+	decode(s.t, body, &all)
+	value, ok := all[key].(string)
+	require.True(s.t, ok, "%s is no single value in %s", path, body)
+	return value
+}
+
+// send gives the status and body of an answer; 0 when there was none.
+func (s *spinnaker) send(stage spinnakerStage, method, url, payload string) (status int, body string) {
+	s.t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		req, err := http.NewRequestWithContext(s.t.Context(), method, url, strings.NewReader(payload))
+		require.NoError(s.t, err)
+		for name, values := range stage.CustomHeaders {
+			for _, v := range values {
+				req.Header.Add(name, s.expand(v, nil))
+			}
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return 0, err.Error()
+		}
+		text, err := io.ReadAll(resp.Body)
+		require.NoError(s.t, errors.Join(err, resp.Body.Close()))
+		if resp.StatusCode < 500 || time.Now().After(deadline) {
+			return resp.StatusCode, string(text)
+		}
+		time.Sleep(often)
+	}
+}
+
+// pipeline runs the stages one after the other until one fails that fails the pipeline.
+func (s *spinnaker) pipeline(text string) (status, said string) {
+	s.t.Helper()
+	var p struct {
+		Stages []struct {
+			RefID                          string
+			RequisiteStageRefIds           []string
+			Type                           string
+			FailPipeline, ContinuePipeline bool
+			ParameterValues                map[string]string
+		}
+	}
+	require.NoError(s.t, json.Unmarshal([]byte(text), &p))
+	before := []string{}
+	for _, stage := range p.Stages {
+		require.Equal(s.t, before, stage.RequisiteStageRefIds, "one after the other")
+		before = []string{stage.RefID}
+		var out string
+		if stage.Type == "deployManifest" {
+			code, told := s.shell(s.t, nil, "./deploy")
+			status, out = "SUCCEEDED", told
+			if code != 0 {
+				status = "TERMINAL"
+			}
+		} else {
+			status, out = s.stage(stage.Type, stage.ParameterValues)
+		}
+		said += stage.Type + ": " + status + ": " + out + "\n"
+		if status != "SUCCEEDED" && !stage.ContinuePipeline {
+			return status, said
+		}
+	}
+	return status, said
+}
+
+func TestPipelineSpinnaker(t *testing.T) {
+	t.Parallel()
+	w := startWorks(t)
+	for name, one := range errands {
+		t.Run(name, func(t *testing.T) {
+			vars := w.prepare(t, &one)
+			config, text := pipeline(t, "spinnaker/orca-local.yml"), pipeline(t, "spinnaker/pipeline.json")
+			if one.unclear == "pass" {
+				config = strings.Replace(config, "successStatuses: passed", "successStatuses: passed,inconclusive", 1)
+				config = strings.Replace(config, ",inconclusive\n", "\n", 1)
+			}
+			if one.if_ == "continue" {
+				text = strings.NewReplacer(`"failPipeline": true`, `"failPipeline": false`, `"continuePipeline": false`, `"continuePipeline": true`).Replace(text)
+			}
+			var orca struct {
+				Webhook struct{ Preconfigured []spinnakerStage }
+			}
+			require.NoError(t, yaml.Unmarshal([]byte(config), &orca))
+			s := &spinnaker{works: w, t: t, stages: map[string]spinnakerStage{}, values: map[string]string{
+				"GATEKEEPER_URL": vars["GATEKEEPER_URL"], "GATEKEEPER_TOKEN": pipelineToken, "parameters['version']": "v2",
+				openedID: "", "execution['id']": strings.NewReplacer(" ", "-", ",", "").Replace(name),
+			}}
+			for _, stage := range orca.Webhook.Preconfigured {
+				s.stages[stage.Type] = stage
+			}
+			status, said := s.pipeline(text)
+			t.Log(said)
+			if one.deploy != "" { // nobody says that it failed: the release is watched, and ends by itself
+				require.Equal(t, "TERMINAL", status, said)
+				require.Equal(t, gatekeeper.OutcomeInconclusive, w.ended(t).Outcome)
+				return
+			}
+			require.Equal(t, one.code == 0 && !one.away, status == "SUCCEEDED", said)
+			if one.away {
+				_, err := os.Stat(w.workspace + "/deployed")
+				require.Equal(t, one.if_ == "continue", err == nil, said)
+				return
+			}
+			w.check(t, one, said)
+			if one.code == 3 {
+				require.Contains(t, said, "checkout v2 in production: rolled_back, ")
+			}
+		})
+	}
+	t.Run("extend", func(t *testing.T) {
+		one := errand{}
+		vars := w.prepare(t, &one)
+		var orca struct {
+			Webhook struct{ Preconfigured []spinnakerStage }
+		}
+		require.NoError(t, yaml.Unmarshal([]byte(pipeline(t, "spinnaker/orca-local.yml")), &orca))
+		s := &spinnaker{works: w, t: t, stages: map[string]spinnakerStage{}, values: vars}
+		for _, stage := range orca.Webhook.Preconfigured {
+			s.stages[stage.Type] = stage
+		}
+		w.gives(0, "release", "open", "--id", "longer", "--version", "v2", "-f", w.workspace+"/health.yml", "--deployed")
+		status, said := s.stage("gatekeeperExtend", map[string]string{"release": "longer", "by": "1s"})
+		require.Equal(t, "SUCCEEDED", status, said)
+		r := w.ended(t)
+		require.Equal(t, 9*time.Second, r.WindowEnd.Sub(r.DeployedAt))
+	})
+}
+
+// ended waits for the newest release's end.
+func (w *works) ended(t *testing.T) gatekeeper.Release {
+	t.Helper()
+	eventually(t, func() bool { return w.last(t).Closed() }, "it ends")
+	return w.last(t)
+}
