@@ -46,6 +46,7 @@ type Opened struct {
 	AfterDeploy     bool              `json:"after_deploy,omitempty"` // opened when the new version was already there
 	Supersedes      string            `json:"supersedes,omitempty"`   // the release it replaced
 	RollbackOf      string            `json:"rollback_of,omitempty"`  // the closed release that it takes back
+	TraceParent     string            `json:"trace_parent,omitempty"` // the span of the pipeline that opened it, as W3C's header traceparent has it
 	Request         string            `json:"request,omitempty"`      // hash of the request, for idempotency
 }
 

@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 	"unicode"
 
@@ -22,10 +23,14 @@ import (
 const (
 	maxName   = 200 // bytes of a service, environment, version or label value
 	maxLabels = 30
+
+	noTrace = "-00000000000000000000000000000000-" // of a traceparent
+	noSpan  = "-0000000000000000-"
 )
 
 var (
 	idForm    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
+	spanForm  = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
 	labelForm = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]{0,99}$`)
 )
 
@@ -252,6 +257,7 @@ func (e *Engine) opened(req OpenRequest, id string, file *rules.File, old *run) 
 		WatchOnly: req.WatchOnly, DryRun: req.DryRun || file.DryRun || e.dryRun(req.Service),
 		Window: gatekeeper.Duration(file.Window), StartWithin: gatekeeper.Duration(file.StartWithin), HoldFor: gatekeeper.Duration(file.HoldFor),
 		Heartbeat: gatekeeper.Duration(req.Heartbeat), AfterDeploy: req.AfterDeploy,
+		TraceParent: traceParent(req.TraceParent),
 	}
 	if req.Window > 0 {
 		o.Window = gatekeeper.Duration(req.Window)
@@ -300,6 +306,14 @@ func (e *Engine) opened(req OpenRequest, id string, file *rules.File, old *run) 
 		_, _, err = e.backend(file)
 	}
 	return o, err
+}
+
+// traceParent gives the header of a span that can be a parent, or "".
+func traceParent(header string) string {
+	if !spanForm.MatchString(header) || strings.HasPrefix(header, "ff") || strings.Contains(header, noTrace) || strings.Contains(header, noSpan) {
+		return ""
+	}
+	return header
 }
 
 func (e *Engine) dryRun(service string) bool {

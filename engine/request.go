@@ -27,6 +27,10 @@ type OpenRequest struct {
 	Heartbeat       time.Duration `json:",omitempty"` // the pipeline promises a sign of life at least so often; 0: none. Left out of older hashes
 	Actor           string
 
+	// TraceParent is the span that the client opened it in, as W3C's header traceparent has it
+	// (https://www.w3.org/TR/trace-context/); what is none is passed over, as it says.
+	TraceParent string `json:"-"`
+
 	Token    string           // the name under which the client is known; "": none was needed
 	Services gatekeeper.Globs // the client may open releases of these only; empty: of every service
 }

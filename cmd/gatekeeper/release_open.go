@@ -48,6 +48,7 @@ func (o *opening) flags(f *pflag.FlagSet) {
 	f.BoolVar(&b.Deployed, "deployed", false, "start the window at once")
 	f.DurationVar(&o.heartbeat, "heartbeat", 0, "promise a sign of life at least so often, until deployed and while waiting; people are told when none comes; 0: none")
 	f.StringVar(&b.ID, "id", "", "your id for it, such as the pipeline's: the same request again gives the same release; default: a new one")
+	f.StringVar(&b.TraceParent, "trace-parent", os.Getenv("TRACEPARENT"), "the pipeline's span, as W3C's header traceparent: the release's trace goes on from it (TRACEPARENT)")
 	f.StringVar(&b.Actor, "actor", env("GATEKEEPER_ACTOR", os.Getenv("USER")), "on whose behalf, for the journal (GATEKEEPER_ACTOR)")
 	o.ifUnreachable.flags(f)
 	f.BoolVar(&o.wait, "wait", false, "follow it until it ends; the exit code is its outcome")

@@ -56,6 +56,7 @@ func schemaCommand() *cobra.Command {
 var sections = map[reflect.Type]map[string]reflect.Type{
 	reflect.TypeFor[config.Config](): {
 		"alertmanagers": reflect.TypeFor[[]httpclient.Config](), "store": reflect.TypeFor[etcd.ExternalConfig](),
+		"tracing": reflect.TypeFor[httpclient.Config](),
 	},
 	reflect.TypeFor[config.Backend](): {
 		"prometheus": reflect.TypeFor[prometheusapi.Config](), "tsdb": reflect.TypeFor[tsdb.Config](),

@@ -56,6 +56,9 @@ func (d *daemon) run(ctx context.Context, l net.Listener) error {
 		return d.engine.Run(forEngine)
 	})
 	g.Go(func() error { return d.people.Run(forTelling) })
+	if d.tracer != nil {
+		g.Go(func() error { return d.tracer.Run(forTelling) })
+	}
 	g.Go(func() error { d.reloadAt(failing); return nil })
 	g.Go(func() error {
 		select {

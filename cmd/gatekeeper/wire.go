@@ -30,6 +30,7 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper/internal/httpclient"
 	prometheusapi "github.com/gatekeeper-engine/gatekeeper/internal/prometheus"
 	"github.com/gatekeeper-engine/gatekeeper/internal/systemd"
+	"github.com/gatekeeper-engine/gatekeeper/internal/tracing"
 	"github.com/gatekeeper-engine/gatekeeper/internal/tsdb"
 	"github.com/gatekeeper-engine/gatekeeper/internal/webconfig"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
@@ -46,6 +47,7 @@ type settings struct {
 	tsdb        map[string]tsdb.Config
 	external    *etcd.ExternalConfig // nil: the store is embedded
 	channels    channels
+	tracing     *httpclient.Config // nil: no traces
 	web         webconfig.File
 	tokens      []api.Token
 	connections map[string]actions.Connection
@@ -74,6 +76,10 @@ func decode(cfg *config.Config, registry *actions.Registry) (settings, error) {
 	if cfg.Store != nil {
 		s.external = &etcd.ExternalConfig{}
 		cfg.Store.Decode(s.external)
+	}
+	if cfg.Tracing != nil {
+		s.tracing = &httpclient.Config{}
+		cfg.Tracing.Decode(s.tracing)
 	}
 	for _, section := range cfg.Alertmanagers {
 		var c httpclient.Config
@@ -119,6 +125,7 @@ type daemon struct {
 	engine   *engine.Engine
 	hooks    *webhooks.Webhooks
 	people   *people
+	tracer   *tracing.Tracer // nil: no traces
 	backends *backends
 	manager  systemd.Manager
 	face     face
@@ -234,8 +241,13 @@ func (d *daemon) assemble(s settings, reg *prometheus.Registry, journal gatekeep
 	if d.people, err = s.channels.open(d.log, reg); err != nil {
 		return err
 	}
+	if s.tracing != nil {
+		if d.tracer, err = tracing.New(*s.tracing, version(), d.facts, d.log, reg); err != nil {
+			return err
+		}
+	}
 	terms := s.terms(backends)
-	terms.Journal, terms.Actions, terms.Tell, terms.KillSwitchFile = journal, d.registry, d.people.Tell, s.Guards.KillSwitchFile
+	terms.Journal, terms.Actions, terms.Tell, terms.KillSwitchFile = journal, d.registry, d.tell, s.Guards.KillSwitchFile
 	terms.QueryTimeout, terms.ActionTimeout = time.Duration(s.QueryTimeout), time.Duration(s.ActionTimeout)
 	terms.Log, terms.Registerer = d.log, reg
 	if d.engine, err = engine.New(terms); err != nil {
@@ -259,6 +271,18 @@ func (d *daemon) assemble(s settings, reg *prometheus.Registry, journal gatekeep
 		d.face.turn(show)
 	}
 	return err
+}
+
+// tell has a fact told to people and traced.
+func (d *daemon) tell(r gatekeeper.Release, f gatekeeper.Fact) {
+	d.people.Tell(r, f)
+	if d.tracer != nil {
+		d.tracer.Tell(r, f)
+	}
+}
+
+func (d *daemon) facts(ctx context.Context, release string) ([]gatekeeper.Fact, error) {
+	return d.engine.Facts(ctx, release)
 }
 
 // deliver hands alerts of webhooks to the engine.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -30,12 +31,14 @@ type OpenBody struct {
 	AfterDeploy     bool                `json:"after_deploy,omitempty" doc:"The new version is there already."`
 	Deployed        bool                `json:"deployed,omitempty" doc:"Start the window at once."`
 	Heartbeat       gatekeeper.Duration `json:"heartbeat,omitempty" example:"2m" doc:"The pipeline promises a sign of life at least so often, from 1s to 24h, until it has said deployed and while it waits; when none comes people are told."`
+	TraceParent     string              `json:"trace_parent,omitempty" maxLength:"100" doc:"The span that the release belongs to in a trace, also as the header traceparent (W3C Trace Context)."`
 	Actor           string              `json:"actor,omitempty" maxLength:"100" doc:"On whose behalf."`
 }
 
 type openInput struct {
 	waiting
 	Key  string `header:"Idempotency-Key" maxLength:"100" doc:"The same as the body's id."`
+	Span string `header:"traceparent" doc:"The same as the body's trace_parent, which goes first."`
 	Body OpenBody
 }
 
@@ -122,7 +125,7 @@ func (s *server) open(ctx context.Context, in *openInput) (*openOutput, error) {
 		ID: b.ID, Service: b.Service, Environment: b.Environment, Version: b.Version, PreviousVersion: b.PreviousVersion,
 		Labels: b.Labels, Bundle: b.Bundle, HealthFile: b.HealthFile, Plan: b.Plan, Window: time.Duration(b.Window),
 		WatchOnly: b.WatchOnly, DryRun: b.DryRun, AfterDeploy: b.AfterDeploy, Deployed: b.Deployed, Heartbeat: time.Duration(b.Heartbeat),
-		Actor: who.actor(b.Actor), Token: who.name, Services: who.services,
+		Actor: who.actor(b.Actor), Token: who.name, Services: who.services, TraceParent: cmp.Or(b.TraceParent, in.Span),
 	})
 	if err != nil {
 		return nil, problemOf(err)

@@ -50,6 +50,7 @@ type Config struct {
 	QueryTimeout   model.Duration        `yaml:"query_timeout"`  // deadline of one query; default 10s
 	ActionTimeout  model.Duration        `yaml:"action_timeout"` // deadline of one Prepare, Apply or Observe; default 30s
 	Log            Log                   `yaml:"log"`
+	Tracing        *Section              `yaml:"tracing"` // the collector of OpenTelemetry traces; default: none are made
 
 	Path string  `yaml:"-"` // of the file; "": the defaults
 	At   Section `yaml:"-"`

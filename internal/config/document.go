@@ -33,7 +33,7 @@ type document struct {
 var later = map[reflect.Type][]string{
 	reflect.TypeFor[Config](): {
 		"budgets", "policies", "services", "oidc", "replicas",
-		"tls", "web", "plugins", "tracing", "federation",
+		"tls", "web", "plugins", "federation",
 	},
 	reflect.TypeFor[Guards]():  {"budgets", "budget", "blast_radius"},
 	reflect.TypeFor[Backend](): {"cloudwatch", "datadog", "elasticsearch", "graphite", "influxdb", "newrelic", "victoriametrics_cluster"},
