@@ -31,8 +31,9 @@ test-oracle: ## hold the evaluation of rules to Prometheus's own; ORACLE_FLAGS=-
 test-kubernetes: ## run the tests on a real Kubernetes control plane, built once into the cache directory (6 to 20 minutes)
 	assets=$$(.ci/kubernetes-tools) && KUBEBUILDER_ASSETS=$$assets go test -count=1 -timeout 20m $(TEST_FLAGS) -run 'Cluster|ControlPlane' ./internal/kubetest ./actions/kubernetes ./deploy
 
-lint: tools ## check style and import arrows
+lint: tools ## check style and import arrows, and the workflow for GitHub Actions
 	"$$(.ci/golangci-lint)" run
+	"$$(.ci/actionlint)" examples/pipelines/github-actions.yml
 
 vet: ## run go vet
 	go vet ./...
@@ -47,8 +48,9 @@ fuzz: ## fuzz each target for FUZZTIME (30s)
 servers: ## install the servers that tests run against (Debian, as root), or say what will be skipped
 	@.ci/install-servers
 
-tools: ## build the linter into the cache directory, once
+tools: ## build the linters into the cache directory, once
 	@.ci/golangci-lint >/dev/null
+	@.ci/actionlint >/dev/null
 
 ci: ## run everything that a change must pass
 	.ci/run

@@ -28,21 +28,26 @@ func manifests(t *testing.T) []map[string]any {
 	require.Len(t, files, 3)
 	var all []map[string]any
 	for _, file := range files {
-		content, err := os.ReadFile(file)
-		require.NoError(t, err)
-		dec := yaml.NewDecoder(bytes.NewReader(content))
-		for {
-			var o map[string]any
-			if err := dec.Decode(&o); errors.Is(err, io.EOF) {
-				break
-			} else if err != nil {
-				require.NoError(t, err, file)
-			}
-			require.NotEmpty(t, at(t, o, "metadata", "name"), file)
-			all = append(all, o)
-		}
+		all = append(all, objects(t, file)...)
 	}
 	return all
+}
+
+// objects gives the objects of one file.
+func objects(t *testing.T, file string) (all []map[string]any) {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	require.NoError(t, err)
+	for dec := yaml.NewDecoder(bytes.NewReader(content)); ; {
+		var o map[string]any
+		err := dec.Decode(&o)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		require.NoError(t, err, file)
+		require.NotEmpty(t, at(t, o, "metadata", "name"), file)
+		all = append(all, o)
+	}
 }
 
 // at follows keys and indexes.
@@ -141,6 +146,11 @@ func TestManifestsOnACluster(t *testing.T) {
 	require.NoError(t, cluster.Apply(t.Context(), "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"))
 	for _, o := range manifests(t) {
 		create(t, cluster, &unstructured.Unstructured{Object: o})
+	}
+	for _, o := range objects(t, "../examples/pipelines/argocd/hooks.yaml") {
+		hook := &unstructured.Unstructured{Object: o}
+		hook.SetNamespace("gatekeeper") // as strict as any
+		create(t, cluster, hook)
 	}
 	set := &unstructured.Unstructured{Object: named(t, "StatefulSet", "gatekeeper")}
 	pod, ok, err := unstructured.NestedMap(normal(t, set), "spec", "template")
