@@ -2,169 +2,171 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
+	"strings"
+	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
-	"github.com/gatekeeper-engine/gatekeeper"
-	"github.com/gatekeeper-engine/gatekeeper/actions/builtin"
-	"github.com/gatekeeper-engine/gatekeeper/internal/config"
+	"github.com/gatekeeper-engine/gatekeeper/internal/httpclient"
+	"github.com/gatekeeper-engine/gatekeeper/internal/prometheus"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
 	"github.com/gatekeeper-engine/gatekeeper/rules/lint"
 )
 
+// checking is what the command check was asked to do.
+type checking struct {
+	out      checkFormat
+	config   string
+	fix      bool
+	strict   bool
+	disabled []string
+	scrape   string
+	backend  string
+	token    string
+}
+
 func checkCommand() *cobra.Command {
-	var out format
-	var settings string
+	var c checking
 	cmd := &cobra.Command{
 		Use:   "check [FILE...]",
 		Short: "Check health files and Prometheus rule files, and print what each rule leads to",
 		Long: `Check reads health files, or plain Prometheus rule files, as a release would, tells everything
-that is wrong with its position, and prints what a breach of each rule does.
+that is wrong with its position, and what does not mean what it seems to: docs/checks has a page for each
+check. It prints what a breach of each rule does, and how long after some harm the rule decides.
 
-With --config it checks the daemon's configuration too, as serve and a reload would, with the files that
-it names. Nothing is started or asked.
+A check is disabled for a rule, or for a file, by a comment with a reason:
+  # gatekeeper:ignore NAME: reason
+and for all files by --disable NAME=reason.
 
-It exits with 2 when a file can't be used; warnings do not change the exit code.`,
+With --fix the rewrites that are safe are written into the files; everything else in them stays as it is.
+With --backend the metrics are asked too: whether the series exist and have the labels, how often they are
+scraped, and what each look costs. With --config it checks the daemon's configuration, as serve and a
+reload would, with the files that it names.
+
+It exits with 2 on errors, and with --strict on warnings too.`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if settings != "" {
+			if c.config != "" {
 				return nil
 			}
 			return cobra.MinimumNArgs(1)(cmd, args)
 		},
 	}
-	out.flags(cmd.Flags())
-	cmd.Flags().StringVar(&settings, "config", "", "the daemon's configuration to check")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		var all []checked
-		bad := 0
-		if settings != "" {
-			c, err := checkConfig(settings)
-			if err != nil {
-				return err
-			}
-			bad += len(c.Problems)
-			all = append(all, c)
-		}
-		for _, name := range args {
-			c, err := check(name)
-			if err != nil {
-				return err
-			}
-			if len(c.Problems.Errors()) > 0 {
-				bad++
-			}
-			all = append(all, c)
-		}
-		done, err := out.machine(cmd.OutOrStdout(), all)
-		for i := 0; i < len(all) && !done && err == nil; i++ {
-			err = all[i].print(cmd.OutOrStdout())
-		}
-		if err == nil && bad > 0 {
-			err = exit{exitUsage}
-		}
-		return err
-	}
+	c.flags(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return c.run(cmd, args) }
 	return cmd
 }
 
-// checked is what was found in one file.
-type checked struct {
-	File      string         `json:"file"`
-	Problems  rules.Problems `json:"problems"`
-	Responses []string       `json:"responses,omitempty"`
-
-	bundle rules.Bundle
-	config bool // it is the daemon's configuration
+func (c *checking) flags(f *pflag.FlagSet) {
+	c.out.format = asText
+	f.VarP(&c.out, "output", "o", "text, wide, json, yaml or github (annotations)")
+	f.StringVar(&c.config, "config", "", "the daemon's configuration to check")
+	f.BoolVar(&c.fix, "fix", false, "write the rewrites that are safe into the files")
+	f.BoolVar(&c.strict, "strict", false, "exit with 2 on warnings too")
+	f.StringArrayVar(&c.disabled, "disable", nil, "NAME=REASON: leave a check out; may be repeated")
+	f.StringVar(&c.scrape, "scrape-interval", "", "how often the metrics are scraped (default 15s, or the group's interval where that is shorter)")
+	f.StringVar(&c.backend, "backend", "", "URL of a Prometheus-compatible API to ask about the metrics")
+	f.StringVar(&c.token, "backend-token-file", "", "file that holds the bearer token for --backend")
 }
 
-// checkConfig reads the daemon's configuration as serve does.
-func checkConfig(name string) (checked, error) {
-	cfg, err := config.Read(name)
+func (c *checking) run(cmd *cobra.Command, args []string) error {
+	options, err := c.options()
 	if err != nil {
-		return checked{}, err
+		return err
 	}
-	registry, err := builtin.Registry(nil)
-	if err != nil {
-		return checked{}, err
-	}
-	c := checked{File: name, Problems: rules.Problems{}, config: true}
-	_, err = decode(cfg, registry)
-	if broken, ok := errors.AsType[*config.Broken](err); ok {
-		c.Problems, c.bundle, err = broken.Problems, broken.Source, nil
-	}
-	return c, err
-}
-
-func check(name string) (checked, error) {
-	b, err := rules.ReadBundle(name)
-	if err != nil {
-		return checked{}, err
-	}
-	report, err := lint.Check(context.Background(), b, lint.Options{})
-	if err != nil {
-		return checked{}, err
-	}
-	f, problems := report.File, report.Problems
-	if f != nil {
-		unknown, err := unknownActions(name, f.Rollback)
+	var all []checked
+	if c.config != "" {
+		one, err := checkConfig(c.config)
 		if err != nil {
-			return checked{}, err
-		}
-		problems = append(problems, unknown...)
-	}
-	c := checked{File: name, Problems: problems, bundle: b}
-	if c.Problems == nil {
-		c.Problems = rules.Problems{}
-	}
-	if f != nil {
-		c.Responses = f.Responses()
-	}
-	return c, nil
-}
-
-// unknownActions tells the rungs of a plan whose action this program does not have. Settings and
-// connections are the daemon's to judge.
-func unknownActions(file string, plan []rules.RungSpec) (found rules.Problems, err error) {
-	registry, err := builtin.Registry(nil)
-	if err != nil {
-		return nil, err
-	}
-	for i, rung := range plan {
-		if _, err := registry.Find(rung.Action); err != nil {
-			found = append(found, rules.Problem{
-				File: file, Severity: rules.Error, Check: "action",
-				Message: fmt.Sprintf("rung %d of rollback: %v", i+1, err), Hint: gatekeeper.HintOf(err),
-			})
-		}
-	}
-	return found, nil
-}
-
-func (c checked) print(w io.Writer) error {
-	if err := c.Problems.Render(w, c.bundle); err != nil {
-		return err
-	}
-	if len(c.Problems) > 0 {
-		fmt.Fprintln(w)
-	}
-	if c.config && len(c.Problems) == 0 {
-		_, err := fmt.Fprintf(w, "%s: can be used\n", c.File)
-		return err
-	}
-	if len(c.Responses) == 0 {
-		_, err := fmt.Fprintf(w, "%s: can't be used\n", c.File)
-		return err
-	}
-	if _, err := fmt.Fprintf(w, "%s:\n", c.File); err != nil {
-		return err
-	}
-	for _, r := range c.Responses {
-		if _, err := fmt.Fprintf(w, "  %s\n", r); err != nil {
 			return err
+		}
+		all = append(all, one)
+	}
+	for _, name := range args {
+		b, err := rules.ReadBundle(name)
+		if err != nil {
+			return err
+		}
+		if c.fix {
+			if b, err = fixFiles(cmd, b, options); err != nil {
+				return err
+			}
+		}
+		one, err := check(cmd.Context(), b, options)
+		if err != nil {
+			return err
+		}
+		all = append(all, one)
+	}
+	if err := c.print(cmd.OutOrStdout(), all); err != nil {
+		return err
+	}
+	for _, one := range all {
+		if one.fails(c.strict) {
+			return exit{exitUsage}
 		}
 	}
 	return nil
+}
+
+// options gives the linter's from the flags.
+func (c *checking) options() (lint.Options, error) {
+	o := lint.Options{Now: time.Now(), Disabled: map[string]string{}}
+	for _, one := range c.disabled {
+		name, reason, _ := strings.Cut(one, "=")
+		o.Disabled[name] = reason
+	}
+	if c.scrape != "" {
+		every, err := model.ParseDuration(c.scrape)
+		if err != nil || every <= 0 {
+			return o, usagef("--scrape-interval %q is no duration, such as 30s", c.scrape)
+		}
+		o.ScrapeInterval = time.Duration(every)
+	}
+	if c.backend == "" {
+		if c.token != "" {
+			return o, usagef("--backend-token-file needs --backend")
+		}
+		return o, nil
+	}
+	q, err := prometheus.New(prometheus.Config{Config: httpclient.Config{URL: c.backend, BearerTokenFile: c.token}})
+	if err != nil {
+		return o, err
+	}
+	o.Backend = q
+	return o, nil
+}
+
+func (c *checking) print(w io.Writer, all []checked) error {
+	if c.out.format == asGitHub {
+		return annotate(w, all)
+	}
+	done, err := c.out.machine(w, all)
+	for i := 0; i < len(all) && !done && err == nil; i++ {
+		err = all[i].print(w)
+	}
+	return err
+}
+
+// check runs the linter on a file.
+func check(ctx context.Context, b rules.Bundle, o lint.Options) (checked, error) {
+	report, err := lint.Check(ctx, b, o)
+	if err != nil {
+		return checked{}, err
+	}
+	c := checked{File: b.Name, Problems: report.Problems, Lags: report.Lags, Costs: report.Costs, bundle: b, fixable: report.Fixable()}
+	if f := report.File; f != nil {
+		unknown, err := unknownActions(b.Name, f.Rollback)
+		if err != nil {
+			return checked{}, err
+		}
+		c.Problems = append(c.Problems, unknown...)
+		c.Responses, c.rules, c.usable = f.Responses(), f.Rules, len(unknown) == 0
+	}
+	if c.Problems == nil {
+		c.Problems = rules.Problems{}
+	}
+	return c, nil
 }

@@ -23,6 +23,11 @@ type answer struct {
 	Data   struct {
 		ResultType string          `json:"resultType"`
 		Result     json.RawMessage `json:"result"`
+		Stats      struct {
+			Samples struct {
+				Total int64 `json:"totalQueryableSamples"`
+			} `json:"samples"`
+		} `json:"stats"` // where they were asked for
 	} `json:"data"`
 	ErrorType string   `json:"errorType"`
 	Error     string   `json:"error"`

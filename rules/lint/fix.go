@@ -59,7 +59,8 @@ const maxFixes = 10_000
 
 // Fix makes every safe rewrite that [Check] offers for a bundle, one after the other until there is
 // none left, and says how many it made. Comments and everything else stay byte for byte: a rewrite
-// that YAML would take as more than a change of its one expression is left out.
+// that YAML would take as more than a change of its one expression is left out. A bundle that can't be
+// used stays as it is.
 func Fix(ctx context.Context, b rules.Bundle, o Options) (fixed rules.Bundle, made int, err error) {
 	o.Backend = nil // what it says changes no expression
 	refused := map[string]bool{}
@@ -67,6 +68,9 @@ func Fix(ctx context.Context, b rules.Bundle, o Options) (fixed rules.Bundle, ma
 		report, err := Check(ctx, b, o)
 		if err != nil {
 			return b, made, err
+		}
+		if report.File == nil {
+			return b, made, nil // nobody knows what it would mean
 		}
 		next, count := report.mend(b, refused)
 		if count == 0 {
