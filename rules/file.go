@@ -52,7 +52,8 @@ type File struct {
 	OnInconclusive string        // Close, Hold or Rollback
 	Preflight      string        // Require or ""
 	DryRun         bool
-	Rules          []Rule     // in the order of the files: the inline groups first
+	Rules          []Rule // in the order of the files: the inline groups first
+	SLOs           []SLO
 	Rollback       []RungSpec // the ladder; empty: the release or the operator names a plan
 
 	Recordings []Recording // of [LoadRecording] only; in the order of the files
@@ -66,6 +67,7 @@ type Rule struct {
 	Name  string        // unique in the file: the alert's name, with its static labels where several share it
 	Alert string        // the alert's name
 	Group string        // of its group; unique in its file
+	SLO   string        // the name of the SLO that it was made of; "": it was written
 	Expr  string        // PromQL; of a [BoundRule] with the release's values in it
 	For   time.Duration // how long it has to be unhealthy
 

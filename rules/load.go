@@ -76,14 +76,15 @@ func (l *loader) load() *File {
 	if top == nil {
 		return f
 	}
-	var ruleFiles *yaml.Node
-	r.object(top, "the health file", l.keys(r, f, &ruleFiles)...)
+	var ruleFiles, slos *yaml.Node
+	r.object(top, "the health file", l.keys(r, f, &ruleFiles, &slos)...)
+	f.SLOs = l.slos(r, slos, f.Window)
 	l.ruleFiles(r, ruleFiles)
 	r.strayVariables(top)
 	l.resolve(f)
 	f.Recordings = l.recordings
 	if len(l.rules) == 0 && l.records == recordsNever && !l.out.failed && !slices.ContainsFunc(l.routes, func(t *routeNode) bool { return t.External }) {
-		r.file(checkKey, "Add a rule under groups or rule_files, or a route with external: true.", "the health file has no rule: nothing could be judged")
+		r.file(checkKey, "Add a rule under groups, slos or rule_files, or a route with external: true.", "the health file has no rule: nothing could be judged")
 	}
 	return f
 }
@@ -91,11 +92,11 @@ func (l *loader) load() *File {
 // later are the keys of a health file that other versions of it have.
 const (
 	laterBudget = "Leave it out: nothing limits how often a service is rolled back but the cool-down."
-	laterSLO    = "Write it as a rule with an expr, as in Prometheus."
+	laterChecks = "Write it as a rule with an expr, as in Prometheus."
 	laterSteps  = "Leave it out: a release is watched as one step."
 )
 
-func (l *loader) keys(r *reader, f *File, ruleFiles **yaml.Node) []key {
+func (l *loader) keys(r *reader, f *File, ruleFiles, slos **yaml.Node) []key {
 	text := func(to *string, what string) func(*yaml.Node) {
 		return func(n *yaml.Node) { *to, _ = r.name(n, what) }
 	}
@@ -119,13 +120,13 @@ func (l *loader) keys(r *reader, f *File, ruleFiles **yaml.Node) []key {
 		{name: "dry_run", read: func(n *yaml.Node) { f.DryRun = r.boolean(n, "dry_run") }},
 		{name: "rule_files", read: func(n *yaml.Node) { *ruleFiles = n }},
 		{name: "groups", read: func(n *yaml.Node) { l.groups(r, n, true) }},
+		{name: "slos", read: func(n *yaml.Node) { *slos = n }},
 		{name: "respond", read: func(n *yaml.Node) { l.respond(r, n) }},
 		{name: "rollback", read: func(n *yaml.Node) { f.Rollback = r.plan(n) }},
 		{name: "budget", later: laterBudget},
 		{name: "budgets", later: laterBudget},
 		{name: "blast_radius", later: laterBudget},
-		{name: "slos", later: laterSLO},
-		{name: "checks", later: laterSLO},
+		{name: "checks", later: laterChecks},
 		{name: "steps", later: laterSteps},
 	}
 }

@@ -101,7 +101,7 @@ func (r *reader) strayVariables(n *yaml.Node) {
 				continue
 			}
 			switch n.Content[i-1].Value {
-			case "expr", "min_traffic", "with":
+			case "expr", "errors", "total", "min_traffic", "with":
 				continue
 			}
 		}

@@ -30,13 +30,17 @@ func healthSchema(specs []actions.Spec) *huma.Schema {
 		"matchers": listOf(text()), "do": oneOf(string(rules.Rollback), string(rules.Hold), string(rules.Notify)), "veto": duration(),
 		"no_data": policy(), "on_error": policy(), "blind": duration(), "external": flag(),
 	}, "do")
+	slo := object(map[string]*huma.Schema{
+		"name": text(), "objective": anyOf("string", "number"), "errors": text(), "total": text(), "period": duration(),
+		"budget": anyOf("string", "number"), "interval": duration(), "labels": texts(),
+	}, "name", "objective", "errors", "total")
 	return titled(object(map[string]*huma.Schema{
 		"service": text(), "environment": text(), "backend": text(),
 		"window": duration(), "start_within": duration(), "hold_for": duration(),
 		"min_traffic": text(), "coverage": {Type: huma.TypeNumber},
 		"on_inconclusive": oneOf(string(rules.Close), string(rules.Hold), string(rules.Rollback)),
 		"preflight":       oneOf(string(rules.Require)), "dry_run": flag(),
-		"rule_files": listOf(text()), "groups": listOf(group), "respond": listOf(route), "rollback": listOf(rungSchema(specs)),
+		"rule_files": listOf(text()), "groups": listOf(group), "slos": listOf(slo), "respond": listOf(route), "rollback": listOf(rungSchema(specs)),
 	}), "A health file of Gatekeeper")
 }
 
