@@ -67,12 +67,12 @@ func named[C any](sections []config.Section, name func(C) string) []C {
 }
 
 // open makes the channels. It asks nobody, but reads the files that they need.
-func (c channels) open(log *slog.Logger, reg prometheus.Registerer) (*people, error) {
+func (c channels) open(pictures notify.Pictures, log *slog.Logger, reg prometheus.Registerer) (*people, error) {
 	counters, err := notify.NewCounters(reg)
 	if err != nil {
 		return nil, err
 	}
-	p := &people{channel: notify.Channel{ExternalURL: c.alertmanagers.ExternalURL, Counters: counters, Log: log}}
+	p := &people{channel: notify.Channel{ExternalURL: c.alertmanagers.ExternalURL, Pictures: pictures, Counters: counters, Log: log}}
 	if p.alertmanagers, err = alertmanager.New(c.alertmanagers, log, reg); err != nil {
 		return nil, err
 	}

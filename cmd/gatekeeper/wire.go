@@ -32,6 +32,7 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper/internal/systemd"
 	"github.com/gatekeeper-engine/gatekeeper/internal/tracing"
 	"github.com/gatekeeper-engine/gatekeeper/internal/tsdb"
+	"github.com/gatekeeper-engine/gatekeeper/internal/web"
 	"github.com/gatekeeper-engine/gatekeeper/internal/webconfig"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
 	"github.com/gatekeeper-engine/gatekeeper/webhooks"
@@ -125,6 +126,7 @@ type daemon struct {
 	engine   *engine.Engine
 	hooks    *webhooks.Webhooks
 	people   *people
+	pictures *web.Pictures
 	tracer   *tracing.Tracer // nil: no traces
 	backends *backends
 	manager  systemd.Manager
@@ -232,13 +234,21 @@ func (d *daemon) open(ctx context.Context, s settings) error {
 		return err
 	}
 	d.closers = append(d.closers, d.backends.close)
-	return errors.Join(backends.use(), d.assemble(s, reg, journal, backends.queriers()))
+	if err := backends.use(); err != nil {
+		return err
+	}
+	key, err := etcd.Secret(starting, d.store.Client(), "pictures")
+	if err != nil {
+		return err
+	}
+	d.pictures = web.NewPictures(key, s.ExternalURL, journal)
+	return d.assemble(s, reg, journal, backends.queriers())
 }
 
 // assemble connects the engine with what it drives and with those who drive it.
 func (d *daemon) assemble(s settings, reg *prometheus.Registry, journal gatekeeper.Journal, backends map[string]rules.Querier) error {
 	var err error
-	if d.people, err = s.channels.open(d.log, reg); err != nil {
+	if d.people, err = s.channels.open(d.pictures, d.log, reg); err != nil {
 		return err
 	}
 	if s.tracing != nil {
@@ -263,6 +273,11 @@ func (d *daemon) assemble(s settings, reg *prometheus.Registry, journal gatekeep
 		Metrics: promhttp.HandlerFor(prometheus.Gatherers{reg, d.backends}, promhttp.HandlerOpts{Registry: reg}),
 		Log:     d.log,
 	}
+	pages, err := web.New(web.Config{Engine: d.engine, Pictures: d.pictures, Log: d.log})
+	if err != nil {
+		return err
+	}
+	d.outside.Pages, d.outside.Sessions = pages.Pages, api.NewSessions()
 	if d.reloads, err = newReloads(s, reg); err != nil {
 		return err
 	}
