@@ -86,7 +86,10 @@ func newWorld(t *testing.T) *world {
 		},
 	}
 	w.start()
-	t.Cleanup(func() { w.stop() })
+	t.Cleanup(func() {
+		w.stop()
+		w.replayAll()
+	})
 	return w
 }
 
