@@ -27,7 +27,7 @@ func newChat(t *testing.T, takes time.Duration) *chat {
 	counters, err := NewCounters(nil)
 	require.NoError(t, err)
 	c := &chat{takes: takes}
-	c.Queue = NewQueue(Channel{Counters: counters, Log: slog.New(slog.DiscardHandler)}, func(ctx context.Context, seq int64) error {
+	c.Queue = NewQueue(Channel{Counters: counters, Log: slog.New(slog.DiscardHandler)}, func(ctx context.Context, _ *slog.Logger, seq int64) error {
 		select {
 		case <-time.After(c.takes):
 		case <-ctx.Done():
@@ -41,7 +41,9 @@ func newChat(t *testing.T, takes time.Duration) *chat {
 	return c
 }
 
-func (c *chat) Tell(_ gatekeeper.Release, f gatekeeper.Fact) { c.Push(f.Seq) }
+func (c *chat) Tell(_ gatekeeper.Release, f gatekeeper.Fact) {
+	c.Push(gatekeeper.Release{ID: "r1"}, f.Seq)
+}
 
 func (c *chat) said() []int64 {
 	c.mu.Lock()

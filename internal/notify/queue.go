@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gatekeeper-engine/gatekeeper"
 )
 
 const (
@@ -50,7 +52,7 @@ type Channel struct {
 // Queue holds the messages of one channel and sends them one after the other, the oldest first.
 // [Queue.Push] may be called concurrently and before and during [Queue.Run].
 type Queue[M any] struct {
-	send    func(ctx context.Context, m M) error
+	send    func(ctx context.Context, log *slog.Logger, m M) error
 	channel Channel
 	log     *slog.Logger
 	wake    chan struct{}
@@ -63,26 +65,29 @@ type Queue[M any] struct {
 type queued[M any] struct {
 	message M
 	at      time.Time
+	log     *slog.Logger // names the release
 }
 
-// NewQueue gives a queue; send tries until the message was taken, can't be taken, or ctx ends.
-func NewQueue[M any](c Channel, send func(ctx context.Context, m M) error) *Queue[M] {
+// NewQueue gives a queue; send tries until the message was taken, can't be taken, or ctx ends. Its
+// log names the channel and the message's release.
+func NewQueue[M any](c Channel, send func(ctx context.Context, log *slog.Logger, m M) error) *Queue[M] {
 	return &Queue[M]{send: send, channel: c, log: c.Log.With("channel", c.Kind, "name", c.Name), wake: make(chan struct{}, 1), closed: make(chan struct{})}
 }
 
-// Push puts a message at the end and returns at once. Where 512 wait already the oldest is
+// Push puts a message about r at the end and returns at once. Where 512 wait already the oldest is
 // dropped, counted and logged.
-func (q *Queue[M]) Push(m M) {
+func (q *Queue[M]) Push(r gatekeeper.Release, m M) {
+	next := queued[M]{m, time.Now(), q.log.With("release", r.ID, "service", r.Service, "version", r.Version)}
 	q.mu.Lock()
-	q.waiting = append(q.waiting, queued[M]{m, time.Now()})
-	full := len(q.waiting) > maxQueued
+	q.waiting = append(q.waiting, next)
+	full, oldest := len(q.waiting) > maxQueued, q.waiting[0]
 	if full {
 		q.waiting = q.waiting[1:]
 	}
 	q.mu.Unlock()
 	if full {
 		q.channel.Counters.dropped.WithLabelValues(q.channel.Kind, q.channel.Name).Inc()
-		q.log.Error("too many messages wait: the oldest was dropped and people are not told of it")
+		oldest.log.Error("too many messages wait: the oldest was dropped and people are not told of it")
 	}
 	select {
 	case q.wake <- struct{}{}:
@@ -149,9 +154,9 @@ func (q *Queue[M]) sendOne(ctx context.Context, m queued[M]) {
 	}
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	if err := q.send(ctx, m.message); err != nil {
+	if err := q.send(ctx, m.log, m.message); err != nil {
 		q.channel.Counters.failed.WithLabelValues(q.channel.Kind, q.channel.Name).Inc()
-		q.log.Error("a message could not be sent: people are not told by this channel", "err", err)
+		m.log.Error("a message could not be sent: people are not told by this channel", "err", err)
 		return
 	}
 	q.channel.Counters.sent.WithLabelValues(q.channel.Kind, q.channel.Name).Inc()

@@ -18,6 +18,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/gatekeeper-engine/gatekeeper"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -35,20 +37,20 @@ func TestQueueSendsInOrderAndGoesOnAfterAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got []string
 		c := channel(t, discard())
-		q := NewQueue(c, func(_ context.Context, m string) error {
+		q := NewQueue(c, func(_ context.Context, _ *slog.Logger, m string) error {
 			got = append(got, m)
 			if m == "bad" {
 				return errors.New("no")
 			}
 			return nil
 		})
-		q.Push("before Run")
+		q.Push(gatekeeper.Release{ID: "r1"}, "before Run")
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- q.Run(ctx) }()
 		synctest.Wait()
 		for _, m := range []string{"a", "bad", "b"} {
-			q.Push(m)
+			q.Push(gatekeeper.Release{ID: "r1"}, m)
 		}
 		synctest.Wait()
 		require.Equal(t, []string{"before Run", "a", "bad", "b"}, got)
@@ -63,7 +65,7 @@ func TestPushNeverWaitsAndDropsTheOldest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got []int
 		c := channel(t, discard())
-		q := NewQueue(c, func(ctx context.Context, m int) error {
+		q := NewQueue(c, func(ctx context.Context, _ *slog.Logger, m int) error {
 			if m == 0 {
 				<-ctx.Done()
 				return ctx.Err()
@@ -74,11 +76,11 @@ func TestPushNeverWaitsAndDropsTheOldest(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- q.Run(ctx) }()
-		q.Push(0)
+		q.Push(gatekeeper.Release{ID: "r1"}, 0)
 		synctest.Wait()
 		begin := time.Now()
 		for i := 1; i <= maxQueued+3; i++ {
-			q.Push(i)
+			q.Push(gatekeeper.Release{ID: "r1"}, i)
 		}
 		require.Equal(t, begin, time.Now(), "while one hangs")
 		require.EqualValues(t, 3, testutil.ToFloat64(c.Counters.dropped))
@@ -96,7 +98,7 @@ func TestEndSendsWhatIsLeftButNotForLong(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			sent := 0
 			c := channel(t, discard())
-			q := NewQueue(c, func(ctx context.Context, _ int) error {
+			q := NewQueue(c, func(ctx context.Context, _ *slog.Logger, _ int) error {
 				if hangs {
 					<-ctx.Done()
 					return ctx.Err()
@@ -105,8 +107,8 @@ func TestEndSendsWhatIsLeftButNotForLong(t *testing.T) {
 				sent++
 				return nil
 			})
-			q.Push(1)
-			q.Push(2)
+			q.Push(gatekeeper.Release{ID: "r1"}, 1)
+			q.Push(gatekeeper.Release{ID: "r1"}, 2)
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
 			begin := time.Now()
@@ -124,14 +126,14 @@ func TestEndSendsWhatIsLeftButNotForLong(t *testing.T) {
 func TestWhatWaitedLongGetsATry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got []time.Duration
-		q := NewQueue(channel(t, discard()), func(ctx context.Context, _ int) error {
+		q := NewQueue(channel(t, discard()), func(ctx context.Context, _ *slog.Logger, _ int) error {
 			until, _ := ctx.Deadline()
 			got = append(got, time.Until(until))
 			<-ctx.Done()
 			return ctx.Err()
 		})
-		q.Push(1)
-		q.Push(2)
+		q.Push(gatekeeper.Release{ID: "r1"}, 1)
+		q.Push(gatekeeper.Release{ID: "r1"}, 2)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- q.Run(ctx) }()

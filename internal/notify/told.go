@@ -3,6 +3,7 @@ package notify
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 
 	"github.com/gatekeeper-engine/gatekeeper"
@@ -53,7 +54,7 @@ type Messages struct {
 }
 
 // NewMessages gives a channel that sends one message for each news.
-func NewMessages(c Channel, f Filter, send func(ctx context.Context, m Message) error) *Messages {
+func NewMessages(c Channel, f Filter, send func(ctx context.Context, log *slog.Logger, m Message) error) *Messages {
 	return &Messages{Queue: NewQueue(c, send), filter: f}
 }
 
@@ -63,5 +64,5 @@ func (m *Messages) Tell(r gatekeeper.Release, f gatekeeper.Fact) {
 	if !ok || !m.filter.Wants(r, n) || !m.told.First(r, f, n) {
 		return
 	}
-	m.Push(Message{Release: r, Fact: f, News: n, Link: Link(m.channel.ExternalURL, r)})
+	m.Push(r, Message{Release: r, Fact: f, News: n, Link: Link(m.channel.ExternalURL, r)})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
@@ -54,7 +55,6 @@ func New(c Config, channel notify.Channel) (*PagerDuty, error) {
 
 func newPagerDuty(c Config, channel notify.Channel, client *http.Client) *PagerDuty {
 	channel.Kind, channel.Name = "pagerduty", c.Name
-	channel.Log = channel.Log.With("pagerduty", c.Name)
 	p := &PagerDuty{config: c, channel: channel, client: client, open: map[string]told{}}
 	p.Queue = notify.NewQueue(channel, p.send)
 	return p
@@ -80,14 +80,14 @@ func (p *PagerDuty) Tell(r gatekeeper.Release, f gatekeeper.Fact) {
 	switch {
 	case stands && open && last.event == n.Event && last.summary == n.Summary && last.closed == r.Closed():
 	case stands:
-		p.Push(trigger(r, n, notify.Link(p.channel.ExternalURL, r), time.Now()))
+		p.Push(r, trigger(r, n, notify.Link(p.channel.ExternalURL, r), time.Now()))
 		p.open[r.ID] = told{n.Event, n.Summary, r.Closed()}
 		p.bound(r.ID)
 	case open && last.event == notify.RecoveryUnknown && outlives(r):
 		last.closed = r.Closed()
 		p.open[r.ID] = last
 	case open || p.mayBeOpen(r, f):
-		p.Push(resolve(r))
+		p.Push(r, resolve(r))
 		delete(p.open, r.ID)
 	}
 }
@@ -139,7 +139,7 @@ func (p *PagerDuty) bound(keep string) {
 	}
 }
 
-func (p *PagerDuty) send(ctx context.Context, e event) error {
+func (p *PagerDuty) send(ctx context.Context, log *slog.Logger, e event) error {
 	// Read anew for every event: the file may have been changed.
 	key, err := notify.Secret(p.config.RoutingKeyFile)
 	if err != nil {
@@ -153,7 +153,7 @@ func (p *PagerDuty) send(ctx context.Context, e event) error {
 	return notify.Post{
 		URL: strings.TrimRight(p.config.http().URL, "/") + "/v2/enqueue", Body: body,
 		Judge: func(a notify.Answer) (bool, error) { return judge(a, key) },
-	}.Send(ctx, p.client, p.channel.Log)
+	}.Send(ctx, p.client, log)
 }
 
 // judge reads an answer: 202 is taken, 400 names what is wrong with the event, 429 and 5xx are

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"regexp"
 	"strings"
@@ -47,7 +48,6 @@ func New(c Config, channel notify.Channel) (*Slack, error) {
 
 func newSlack(c Config, channel notify.Channel, client *http.Client) *Slack {
 	channel.Kind, channel.Name = "slack", c.Name
-	channel.Log = channel.Log.With("slack", c.Name)
 	s := &Slack{config: c, channel: channel, client: client, threads: map[string]string{}}
 	s.Messages = notify.NewMessages(channel, c.Filter, s.send)
 	return s
@@ -59,9 +59,9 @@ func (s *Slack) Run(ctx context.Context) error {
 	return s.Messages.Run(ctx)
 }
 
-func (s *Slack) send(ctx context.Context, m notify.Message) error {
+func (s *Slack) send(ctx context.Context, log *slog.Logger, m notify.Message) error {
 	if s.config.TokenFile != "" {
-		return s.sendAsBot(ctx, m)
+		return s.sendAsBot(ctx, log, m)
 	}
 	// Read anew for every message: the file may have been changed.
 	address, err := s.config.webhook()
@@ -72,13 +72,13 @@ func (s *Slack) send(ctx context.Context, m notify.Message) error {
 	if err != nil {
 		return err
 	}
-	return notify.Post{URL: address, Body: body, Judge: judgeWebhook}.Send(ctx, s.client, s.channel.Log)
+	return notify.Post{URL: address, Body: body, Judge: judgeWebhook}.Send(ctx, s.client, log)
 }
 
 // sendAsBot posts the first message of a release to the channel and all others into its thread,
 // where urgent ones are shown in the channel as well. Threads are kept in memory: after a restart
 // a release gets a new one.
-func (s *Slack) sendAsBot(ctx context.Context, m notify.Message) error {
+func (s *Slack) sendAsBot(ctx context.Context, log *slog.Logger, m notify.Message) error {
 	out := render(m)
 	out.Channel = s.config.Channel
 	out.Thread = s.threads[m.Release.ID]
@@ -94,7 +94,7 @@ func (s *Slack) sendAsBot(ctx context.Context, m notify.Message) error {
 			posted, again, err = judgeAPI(a)
 			return again, err
 		},
-	}.Send(ctx, s.client, s.channel.Log)
+	}.Send(ctx, s.client, log)
 	if err == nil && out.Thread == "" && posted.TS != "" {
 		s.remember(m.Release.ID, posted.TS)
 	}

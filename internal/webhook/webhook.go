@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -78,7 +79,6 @@ func (c Config) secret() (string, error) {
 
 func newWebhook(c Config, channel notify.Channel, client *http.Client) *Webhook {
 	channel.Kind, channel.Name = "webhook", c.Name
-	channel.Log = channel.Log.With("webhook", c.Name)
 	w := &Webhook{config: c, channel: channel, client: client}
 	w.Messages = notify.NewMessages(channel, c.Filter, w.send)
 	return w
@@ -98,7 +98,7 @@ type body struct {
 	Release gatekeeper.Release `json:"release"`
 }
 
-func (w *Webhook) send(ctx context.Context, m notify.Message) error {
+func (w *Webhook) send(ctx context.Context, log *slog.Logger, m notify.Message) error {
 	text, err := json.Marshal(body{News: m.News, Link: m.Link, Fact: m.Fact, Release: m.Release})
 	if err != nil {
 		return err
@@ -114,5 +114,5 @@ func (w *Webhook) send(ctx context.Context, m notify.Message) error {
 			signature.Sign(h, secret, time.Now(), text)
 			return nil
 		},
-	}.Send(ctx, w.client, w.channel.Log)
+	}.Send(ctx, w.client, log)
 }
