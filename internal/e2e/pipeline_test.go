@@ -192,6 +192,25 @@ func TestPipelines(t *testing.T) {
 	}
 }
 
+// A pipeline that is run again, with an id of its own, while the same version is open: it goes on
+// with that release.
+func TestPipelineRunAgain(t *testing.T) {
+	t.Parallel()
+	needs(t, "curl", "curl")
+	w := startWorks(t)
+	for script, health := range map[string]string{"cli.sh": "health.yml", "curl.sh": "checkout.yml"} {
+		one := errand{}
+		env := w.prepare(t, &one)
+		first := "first-" + strings.TrimSuffix(script, ".sh")
+		w.gives(0, "release", "open", "--id", first, "--version", "v2", "-f", filepath.Join(w.workspace, "health.yml"))
+		path, err := filepath.Abs(filepath.Join("..", "..", "examples", "pipelines", script))
+		require.NoError(t, err)
+		code, said := w.shell(t, env, path, "second-"+script, "v2", health, "./deploy")
+		require.Zero(t, code, "%s", said)
+		require.Equal(t, first, w.last(t).ID)
+	}
+}
+
 // A pipeline that is killed in the middle of its deployment: people are told that it gives no sign
 // of life, and the bad version is taken back without it.
 func TestDeadPipeline(t *testing.T) {
@@ -228,6 +247,39 @@ func TestDeadPipeline(t *testing.T) {
 	require.Contains(t, told, "ROLLED BACK")
 	require.Equal(t, 1, strings.Count(told, "no sign of life from the pipeline since"), "%s", told)
 	require.False(t, w.on("checkout"))
+}
+
+// What can only post signs its requests, with openssl.
+func TestPipelineThatCanOnlyPost(t *testing.T) {
+	t.Parallel()
+	needs(t, "curl", "curl")
+	needs(t, "openssl", "openssl")
+	w := startWorks(t)
+	w.daemon.end(syscall.SIGTERM)
+	config := filepath.Join(w.dir, "gatekeeper.yml")
+	text, err := os.ReadFile(config)
+	require.NoError(t, err)
+	write(t, filepath.Join(w.dir, "secret"), "the-secret-of-what-can-only-post\n")
+	write(t, config, string(text)+"webhooks: [{name: old-ci, secret_file: secret, services: [checkout]}]\n")
+	w.serve()
+	one := errand{}
+	env := w.prepare(t, &one)
+	path, err := filepath.Abs(filepath.Join("..", "..", "examples", "pipelines", "signed.sh"))
+	require.NoError(t, err)
+	post := func(code int, secret, body string) string {
+		got, said := w.shell(t, env, path, "old-ci", filepath.Join(w.dir, secret), body)
+		require.Equal(t, code, got, "%s", said)
+		return said
+	}
+	open := `{"action":"open","id":"posted","service":"checkout","environment":"production","version":"v2","health_file":"checkout.yml","heartbeat":"2m"}`
+	require.Contains(t, post(1, "ci", open), "signature")
+	require.Contains(t, post(0, "secret", open), `"state":"waiting"`)
+	post(0, "secret", `{"action":"heartbeat","id":"posted"}`)
+	require.Contains(t, post(0, "secret", `{"action":"deployed","id":"posted"}`), `"state":"watching"`)
+	post(0, "secret", `{"action":"extend","id":"posted","by":"1s"}`)
+	require.Equal(t, gatekeeper.OutcomePassed, w.ended(t).Outcome)
+	require.Contains(t, post(1, "secret", `{"action":"close","id":"posted"}`), "is closed")
+	require.Equal(t, 2*time.Minute, time.Duration(w.last(t).Heartbeat))
 }
 
 // Who waits is the pipeline.
