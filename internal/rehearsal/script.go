@@ -70,7 +70,7 @@ const (
 	Refuses    Effect = "refuses"     // fails, and certainly changed nothing
 	Fails      Effect = "fails"       // fails, nobody knows how far it came; it changed nothing
 	Hangs      Effect = "hangs"       // no answer until the deadline; it changed nothing
-	LosesReply Effect = "loses_reply" // it works, and the answer is lost
+	LosesReply Effect = "loses_reply" // it works, and no answer comes until the deadline
 )
 
 // Rung is the script of one rung of a plan.

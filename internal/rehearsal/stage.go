@@ -159,10 +159,11 @@ func (a *actor) Apply(ctx context.Context, t gatekeeper.Target, _ gatekeeper.Key
 		return gatekeeper.Receipt{}, err
 	}
 	a.stage.mu.Lock()
-	defer a.stage.mu.Unlock()
 	a.stage.systems[a.system].live, a.stage.systems[a.system].arrives = to, time.Now().Add(a.script.Takes)
+	a.stage.mu.Unlock()
 	if trouble == LosesReply {
-		return gatekeeper.Receipt{}, fmt.Errorf("the reply was lost: %w", errScripted)
+		<-ctx.Done()
+		return gatekeeper.Receipt{}, ctx.Err()
 	}
 	return gatekeeper.Receipt{Says: "accepted: back to " + to}, nil
 }
