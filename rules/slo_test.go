@@ -153,3 +153,23 @@ func TestSLOForgivesWhatIsOver(t *testing.T) {
 	rule, _ := decidedAfter(t, b, newBackend(t, load), 20*time.Minute+4*time.Minute, 30*time.Minute)
 	require.Empty(t, rule)
 }
+
+// What is expanded is what is judged: it loads to the same rules.
+func TestSLOExpands(t *testing.T) {
+	f, err := Load(Bundle{File: sloFile})
+	require.NoError(t, err)
+	expanded, err := f.ExpandSLOs()
+	require.NoError(t, err)
+	golden(t, "testdata/slo/expanded.yml", expanded)
+	again, err := Load(Bundle{File: "window: 30m\n" + expanded})
+	require.NoError(t, err)
+	require.Len(t, again.Rules, len(f.Rules))
+	for i, r := range again.Rules {
+		written := f.Rules[i]
+		written.SLO, written.Line = "", r.Line
+		require.Equal(t, written, r)
+	}
+	none, err := again.ExpandSLOs()
+	require.NoError(t, err)
+	require.Empty(t, none)
+}
