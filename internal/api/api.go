@@ -175,6 +175,8 @@ func (s *server) mount(mux *http.ServeMux, spec *huma.OpenAPI) error {
 	if s.Metrics != nil {
 		mux.Handle("GET /metrics", s.gate.guardOrLocal(ScopeRead, s.Metrics))
 	}
+	mux.Handle("GET /prometheus/api/v1/rules", s.promRead(promRules))
+	mux.Handle("GET /prometheus/api/v1/alerts", s.promRead(promAlerts))
 	if s.Pages != nil {
 		pages := arriving(s.bodyTimeout, s.Pages(Door{s.gate}))
 		for _, at := range pagePaths {

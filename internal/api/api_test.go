@@ -37,6 +37,8 @@ type scripted struct {
 	err      error         // what every verb answers
 	openWait time.Duration // how long Open takes
 	watchErr error
+
+	standings []engine.Standing
 }
 
 func newScripted() *scripted { return &scripted{Journal: memory.New()} }

@@ -15,6 +15,7 @@ type Engine interface {
 	Ready() error
 	Open(ctx context.Context, req engine.OpenRequest) (gatekeeper.Release, error)
 	Reader
+	Rules
 	Verbs
 	Switch
 }
