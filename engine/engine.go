@@ -131,7 +131,7 @@ func (e *Engine) takeUp(ctx context.Context, id string) error {
 		return err
 	}
 	e.tellAgain(r)
-	e.log.Info("release taken up again", "release", id, "service", r.Service, "version", r.Version, "state", r.State)
+	e.logOf(r).Info("release taken up again", "state", r.State)
 	e.start(u)
 	return nil
 }
@@ -149,15 +149,15 @@ func (e *Engine) adopt(ctx context.Context, id string) error {
 }
 
 // settle finds out what became of an opening of which it is not known whether it was written.
-func (e *Engine) settle(id string) {
+func (e *Engine) settle(r gatekeeper.Release) {
 	for sleep(e.ctx, journalRetry) == nil {
 		e.opens.Lock()
-		err := e.adopt(e.ctx, id)
+		err := e.adopt(e.ctx, r.ID)
 		e.opens.Unlock()
 		if err == nil || gatekeeper.CodeOf(err) == gatekeeper.CodeNotFound {
 			return
 		}
-		e.log.Error("it is not known whether a release is open", "release", id, "err", err)
+		e.logOf(r).Error("it is not known whether a release is open", "err", err)
 	}
 }
 

@@ -358,7 +358,7 @@ func (e *Engine) begin(ctx context.Context, id, actor string, file *rules.File, 
 	case gatekeeper.CodeOf(err) == gatekeeper.CodeConflict:
 		return nil, err
 	case err != nil:
-		e.beside(func() { e.settle(id) })
+		e.beside(func() { e.settle(r) })
 		return nil, unavailable(err)
 	}
 	u.seen(r, fact)

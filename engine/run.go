@@ -91,8 +91,7 @@ func (e *Engine) runOf(r gatekeeper.Release, file *rules.File) (*run, error) {
 	if err != nil && r.State == gatekeeper.Preparing {
 		return nil, err
 	} else if err != nil {
-		e.log.Error("an open release's rules can't be judged: it is blind until its backend is configured again",
-			"release", r.ID, "service", r.Service, "version", r.Version, "err", err)
+		e.logOf(r).Error("an open release's rules can't be judged: it is blind until its backend is configured again", "backend", backend, "err", err)
 		q = absent{e, backend, err}
 	}
 	u := e.bareRun(r)
@@ -107,7 +106,7 @@ func (e *Engine) runOf(r gatekeeper.Release, file *rules.File) (*run, error) {
 func (e *Engine) bareRun(r gatekeeper.Release) *run {
 	u := &run{
 		e: e, id: r.ID, r: r, subject: subject(r), purpose: r.Purpose,
-		log:   e.log.With("release", r.ID, "service", r.Service, "version", r.Version),
+		log:   e.logOf(r),
 		inbox: make(chan func()), done: make(chan struct{}), ready: make(chan struct{}),
 		previous: r.PreviousVersion,
 		busy:     map[string]bool{},
@@ -140,7 +139,7 @@ func (e *Engine) openRungs(r gatekeeper.Release) []actions.Action {
 	for i, rung := range r.Rungs {
 		action, _, err := e.openRung(r, rung)
 		if err != nil {
-			e.log.Error("a rung of the rollback plan can't be opened", "release", r.ID, "rung", i+1, "action", rung.Action, "err", err)
+			e.logOf(r).Error("a rung of the rollback plan can't be opened", "rung", i+1, "action", rung.Action, "err", err)
 			continue
 		}
 		opened[i] = action
@@ -180,9 +179,10 @@ func (u *run) loop(ctx context.Context) {
 	defer cancel()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for !u.r.Closed() && ctx.Err() == nil {
+	// Closed would copy the release onto this frame, and twice the stack of every open release stay in use.
+	for u.r.State != gatekeeper.Ended && ctx.Err() == nil {
 		u.step(time.Now())
-		if u.r.Closed() {
+		if u.r.State == gatekeeper.Ended {
 			break
 		}
 		if u.again.IsZero() {
@@ -293,21 +293,12 @@ func (u *run) took(next gatekeeper.Release, facts []gatekeeper.Fact) {
 
 func (u *run) seen(r gatekeeper.Release, f gatekeeper.Fact) {
 	u.e.metrics.fact(r, f)
+	u.say(f)
 	switch b := f.Body.(type) {
-	case gatekeeper.Decided:
-		u.log.Warn("rollback decided", "cause", b.Cause, "says", b.Says, "actor", f.Actor)
-	case gatekeeper.Held:
-		u.log.Warn("held", "reason", b.Reason, "says", b.Says, "until", b.Until)
-	case gatekeeper.Attempted:
-		u.log.Info("rung attempted", "rung", b.Rung+1, "result", b.Result, "err", b.Error)
 	case gatekeeper.Closed:
 		u.e.history.note(r)
-		u.log.Info("closed", "outcome", b.Outcome, "why", b.Why)
 	case gatekeeper.Resumed:
 		u.resumed = b.Why
-		u.log.Info("watching again", "why", b.Why)
-	default:
-		u.log.Debug("fact", "kind", f.Body.Kind(), "seq", f.Seq)
 	}
 	if u.e.cfg.Tell != nil {
 		u.e.cfg.Tell(r, f)

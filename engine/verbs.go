@@ -271,7 +271,7 @@ func (e *Engine) beginRollback(ctx context.Context, o gatekeeper.Opened, pinned 
 		return r, err
 	}
 	if err := e.commit(ctx, entry); err != nil {
-		e.beside(func() { e.settle(r.ID) })
+		e.beside(func() { e.settle(r) })
 		return r, unavailable(err)
 	}
 	for _, f := range entry.Facts {

@@ -136,7 +136,7 @@ func (g *generic) take(rw http.ResponseWriter, r *http.Request) *problem {
 		return g.failed(c, err)
 	}
 	done = true
-	g.webhooks.log.Info("a signed request was done", "sender", g.name, "action", c.Action, "release", release.ID, "actor", c.Actor)
+	g.webhooks.log.Info("a signed request was done", "sender", g.name, "action", c.Action, "release", release.ID, "service", release.Service, "version", release.Version, "actor", c.Actor)
 	answer(rw, http.StatusOK, "application/json", called{Release: release.ID, State: release.State, Outcome: release.Outcome})
 	return nil
 }
