@@ -7,6 +7,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -20,27 +21,29 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper/internal/notify"
 )
 
-// Pictures of a rule: as wide as a column of a page or of a chat.
 const (
-	pictureWidth  = 880
-	pictureHeight = 360
-	maxDrawing    = 2                   // pictures drawn at once: they are for looking at, and may wait
-	signedFor     = 30 * 24 * time.Hour // how long a chat may show a picture
+	maxDrawing = 2                   // pictures drawn at once: they are for looking at, and may wait
+	signedFor  = 30 * 24 * time.Hour // how long a chat may show a picture
 )
 
 var drawing = make(chan struct{}, maxDrawing)
 
-// paint is how each kind of picture is made.
-var paint = map[string]struct {
+// size is that of a picture in CSS pixels: as wide as a column of a page or of a chat, or as a phone.
+type size struct{ width, height int }
+
+var wide, small = size{880, 360}, size{440, 300}
+
+// kinds are those of pictures.
+var kinds = map[string]struct {
 	contentType string
-	draw        func(c chart.Chart, b *bytes.Buffer) error
+	paint       func(c chart.Chart, w io.Writer, width, height int) error
 }{
-	"svg": {"image/svg+xml", func(c chart.Chart, b *bytes.Buffer) error { return c.SVG(b, pictureWidth, pictureHeight) }},
-	"png": {"image/png", func(c chart.Chart, b *bytes.Buffer) error { return c.PNG(b, 2*pictureWidth, 2*pictureHeight) }},
+	"svg": {"image/svg+xml", chart.Chart.SVG},
+	"png": {"image/png", chart.Chart.PNG},
 }
 
 // draw makes the picture of a rule, or waits until it may.
-func draw(ctx context.Context, kind string, r gatekeeper.Release, facts []gatekeeper.Fact, rule string) ([]byte, error) {
+func draw(ctx context.Context, kind string, size size, r gatekeeper.Release, facts []gatekeeper.Fact, rule string) ([]byte, error) {
 	if !slices.Contains(chart.Rules(facts), rule) {
 		return nil, gatekeeper.Errorf(gatekeeper.CodeNotFound, "", "release %s tells nothing of a rule %q", r.ID, rule)
 	}
@@ -51,15 +54,15 @@ func draw(ctx context.Context, kind string, r gatekeeper.Release, facts []gateke
 		return nil, ctx.Err()
 	}
 	var b bytes.Buffer
-	err := paint[kind].draw(chart.Of(r, facts, rule), &b)
+	err := kinds[kind].paint(chart.Of(r, facts, rule), &b, size.width, size.height)
 	return b.Bytes(), err
 }
 
-// named takes a picture's name apart: the rule, and how it is painted.
+// named takes a picture's name apart: the rule, and the kind.
 func named(name string) (rule, kind string, err error) {
 	i := strings.LastIndexByte(name, '.')
 	if i > 0 {
-		if _, ok := paint[name[i+1:]]; ok {
+		if _, ok := kinds[name[i+1:]]; ok {
 			return name[:i], name[i+1:], nil
 		}
 	}
@@ -78,7 +81,11 @@ func (s *site) picture(v visit) {
 		s.refuse(v, err)
 		return
 	}
-	image, err := draw(v.r.Context(), kind, r, facts, rule)
+	size := wide
+	if v.r.FormValue("width") == "small" {
+		size = small
+	}
+	image, err := draw(v.r.Context(), kind, size, r, facts, rule)
 	if err != nil {
 		s.refuse(v, err)
 		return
@@ -87,7 +94,7 @@ func (s *site) picture(v visit) {
 }
 
 func serve(w http.ResponseWriter, kind string, image []byte) {
-	w.Header().Set("Content-Type", paint[kind].contentType)
+	w.Header().Set("Content-Type", kinds[kind].contentType)
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; sandbox") // of an SVG opened by itself
 	_, _ = w.Write(image)                                                                               // the browser has gone: nobody is left to tell
 }
@@ -148,7 +155,7 @@ func (p *Pictures) drawAs(ctx context.Context, kind string, of notify.Moment) ([
 	if err != nil {
 		return nil, err
 	}
-	return draw(ctx, kind, r, facts, of.Rule)
+	return draw(ctx, kind, wide, r, facts, of.Rule)
 }
 
 // signed serves a picture to whoever has its address.

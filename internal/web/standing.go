@@ -56,7 +56,10 @@ func stand(r gatekeeper.Release) standing {
 			s.Since = r.Rungs[r.Rung].ReachedAt
 		}
 	case gatekeeper.Ended:
-		s.State, s.Tone, s.Says, s.Since = timeline.Words(string(r.Outcome)), timeline.OutcomeTone(r.Outcome), r.Why, r.ClosedAt
+		s.State, s.Tone, s.Says = timeline.Words(string(r.Outcome)), timeline.OutcomeTone(r.Outcome), r.Why
+		if r.Decision != nil {
+			s.Says, s.Next = because(r), r.Why
+		}
 	}
 	return s
 }

@@ -9,6 +9,8 @@
   let skew = 0;         // of the browser's clock
   let last = Date.now();
   let events = null, waiting = null, busy = false, again = false;
+  let pressed = false;  // a part that changed under a finger would swallow the press
+  const known = new Map(); // of each part what the server sent, by its id
 
   const two = (n) => String(n).padStart(2, "0");
 
@@ -53,15 +55,17 @@
 
   // carry keeps what a person is doing in a part that is replaced: text, choices, what is open.
   function carry(from, to) {
-    for (const old of from.querySelectorAll("input:not([type=hidden]), select, details, img[id]")) {
+    for (const old of from.querySelectorAll("input:not([type=hidden]), select, details, picture")) {
       const fresh = old.id && to.querySelector("#" + CSS.escape(old.id));
       if (!fresh) continue;
       if (old instanceof HTMLDetailsElement) {
         fresh.open = old.open;
-      } else if (old instanceof HTMLImageElement) {
-        const src = fresh.getAttribute("src");
-        if (old.getAttribute("src") !== src) old.setAttribute("src", src);
-        old.alt = fresh.alt;
+      } else if (old instanceof HTMLPictureElement) {
+        for (const [was, is] of [[old.children[0], fresh.children[0]], [old.children[1], fresh.children[1]]]) {
+          for (const {name, value} of is.attributes) {
+            if (was.getAttribute(name) !== value) was.setAttribute(name, value);
+          }
+        }
         fresh.replaceWith(old); // shows the old picture until the new one is there
       } else {
         fresh.value = old.value;
@@ -75,7 +79,8 @@
     const open = [...main.querySelectorAll("a:focus, button:focus, summary:focus")].length > 0 && focus;
     for (const part of main.querySelectorAll("[data-part]")) {
       const fresh = next.getElementById(part.id);
-      if (!fresh) continue;
+      if (!fresh || known.get(part.id) === fresh.outerHTML) continue;
+      known.set(part.id, fresh.outerHTML);
       const copy = document.importNode(fresh, true);
       const tag = open && part.contains(open) ? [...part.querySelectorAll(open.tagName)].indexOf(open) : -1;
       carry(part, copy);
@@ -101,7 +106,7 @@
   }
 
   async function refresh() {
-    if (busy) {
+    if (busy || pressed) {
       again = true;
       return;
     }
@@ -113,8 +118,13 @@
         return;
       }
       if (!answer.ok) throw new Error("status " + answer.status);
-      replace(new DOMParser().parseFromString(await answer.text(), "text/html"));
+      const text = await answer.text();
       last = Date.now();
+      if (pressed) {
+        again = true;
+      } else {
+        replace(new DOMParser().parseFromString(text, "text/html"));
+      }
       offline.hidden = true;
       follow();
     } catch {
@@ -122,11 +132,13 @@
       offline.hidden = false;
     } finally {
       busy = false;
-      if (again) {
-        again = false;
-        soon();
-      }
+      if (again && !pressed) soonAgain();
     }
+  }
+
+  function soonAgain() {
+    again = false;
+    soon();
   }
 
   function soon() {
@@ -155,6 +167,14 @@
     if (answer && answer.ok && !answer.redirected) location.replace(to);
   }
 
+  for (const part of main.querySelectorAll("[data-part]")) known.set(part.id, part.outerHTML);
+  document.addEventListener("pointerdown", () => { pressed = true; });
+  for (const released of ["pointerup", "pointercancel"]) {
+    document.addEventListener(released, () => setTimeout(() => {
+      pressed = false;
+      if (again) soonAgain();
+    }, 300));
+  }
   setSkew(main);
   tick();
   setInterval(tick, 500);
