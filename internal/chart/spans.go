@@ -12,7 +12,7 @@ import (
 // for the time up to the next.
 func (l Line) spans(end time.Time, back bool) []Span {
 	var all []Span
-	step := stepOf(l.Points)
+	step := Step(l.Points)
 	for i, p := range l.Points {
 		to := p.At.Add(step)
 		if i+1 < len(l.Points) && l.Points[i+1].At.Before(to.Add(step/2)) {
@@ -48,8 +48,8 @@ func kindOf(p gatekeeper.Point) (SpanKind, bool) {
 	return "", false
 }
 
-// stepOf gives the distance that most points have to the next: the rule's interval.
-func stepOf(points []gatekeeper.Point) time.Duration {
+// Step gives the distance that most points have to the next: the rule's interval.
+func Step(points []gatekeeper.Point) time.Duration {
 	var gaps []time.Duration
 	for i := 1; i < len(points); i++ {
 		gaps = append(gaps, points[i].At.Sub(points[i-1].At))
@@ -86,7 +86,7 @@ func holds(facts []gatekeeper.Fact, end time.Time) []Span {
 
 // runs gives the points that belong together: unbroken by a slot without a value or by a gap.
 func (l Line) runs() [][]gatekeeper.Point {
-	step := stepOf(l.Points)
+	step := Step(l.Points)
 	var all [][]gatekeeper.Point
 	var last time.Time
 	for _, p := range l.Points {

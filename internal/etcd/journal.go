@@ -32,6 +32,10 @@ func OpenJournal(ctx context.Context, client *clientv3.Client) (*Journal, error)
 	return open(ctx, client, nil)
 }
 
+// ReadJournal gives the journal kept by the etcd behind client, to read only: it is not taken over,
+// and every write to it is refused.
+func ReadJournal(client *clientv3.Client) *Journal { return &Journal{client: client, epoch: -1} }
+
 func open(ctx context.Context, client *clientv3.Client, server *Server) (*Journal, error) {
 	j := &Journal{client: client, server: server}
 	resp, err := call(ctx, server, func(ctx context.Context) (*clientv3.PutResponse, error) {

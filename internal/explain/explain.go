@@ -2,8 +2,6 @@ package explain
 
 import (
 	"cmp"
-	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -219,7 +217,7 @@ func ruleOf(r gatekeeper.Release, facts []gatekeeper.Fact, file *rules.File, nam
 	c := chart.Of(r, facts, name)
 	out := Rule{Name: name, unit: c.Unit}
 	trail := gatekeeper.Trail(facts, name, false)
-	out.Interval = gatekeeper.Duration(interval(trail))
+	out.Interval = gatekeeper.Duration(chart.Step(trail))
 	for _, f := range facts {
 		if j, ok := f.Body.(gatekeeper.Judged); ok && j.Track.Rule == name {
 			out.Limit = cmp.Or(j.Reading.Limit, out.Limit)
@@ -259,19 +257,6 @@ func breachesOf(b gatekeeper.Body) []gatekeeper.Breach {
 		return b.Breaches
 	}
 	return nil
-}
-
-// interval gives the distance of most slots.
-func interval(trail []gatekeeper.Point) time.Duration {
-	var gaps []time.Duration
-	for i := 1; i < len(trail); i++ {
-		gaps = append(gaps, trail[i].At.Sub(trail[i-1].At))
-	}
-	if len(gaps) == 0 {
-		return 0
-	}
-	slices.Sort(gaps)
-	return gaps[len(gaps)/2]
 }
 
 // worst gives the slot whose value is farthest towards the limit's bad side; the highest without one.

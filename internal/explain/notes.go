@@ -2,6 +2,7 @@ package explain
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gatekeeper-engine/gatekeeper"
@@ -32,7 +33,7 @@ func notes(r gatekeeper.Release, facts []gatekeeper.Fact, rule string, trail []g
 		}
 	}
 	for _, f := range facts {
-		if b, ok := f.Body.(gatekeeper.Vetoed); ok && contains(b.Rules, rule) {
+		if b, ok := f.Body.(gatekeeper.Vetoed); ok && slices.Contains(b.Rules, rule) {
 			all = append(all, fmt.Sprintf("it was muted at %s by a veto%s%s: it counts no more", clock(f.At), by(f.Actor), because(b.Why)))
 		}
 	}
@@ -70,15 +71,6 @@ func detail(facts []gatekeeper.Fact, rule string, from, to time.Time) string {
 		}
 	}
 	return says
-}
-
-func contains(all []string, one string) bool {
-	for _, s := range all {
-		if s == one {
-			return true
-		}
-	}
-	return false
 }
 
 func counted(n int, noun string) string {
