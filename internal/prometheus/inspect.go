@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -63,11 +64,7 @@ func (q *Querier) SampleTimes(ctx context.Context, selector string, over time.Du
 	if err != nil || len(fullest.Samples) == 0 {
 		return nil, err
 	}
-	vs, err := exactly(selector, fullest.Samples[0].Labels)
-	if err != nil {
-		return nil, q.noAnswer(err)
-	}
-	answer, err := q.ask(ctx, "query", url.Values{"query": {vs + "[" + span + "]"}, "time": {seconds(at.Add(-q.offset))}})
+	answer, err := q.ask(ctx, "query", url.Values{"query": {exactly(selector, fullest.Samples[0].Labels) + "[" + span + "]"}, "time": {seconds(at.Add(-q.offset))}})
 	if err != nil {
 		return nil, err
 	}
@@ -92,24 +89,18 @@ func (q *Querier) SampleTimes(ctx context.Context, selector string, over time.Du
 }
 
 // exactly gives the selector of the one series with these labels among those of a selector.
-func exactly(selector string, set map[string]string) (string, error) {
-	name, _, ok := strings.Cut(selector, "{")
-	if !ok {
-		name = selector
+func exactly(selector string, set map[string]string) string {
+	begin, ok := strings.CutSuffix(selector, "}")
+	if ok {
+		begin += ","
+	} else {
+		begin += "{"
 	}
 	var matchers []string
-	for label, value := range set {
-		if label == model.MetricNameLabel {
-			continue
-		}
-		m, err := labels.NewMatcher(labels.MatchEqual, label, value)
-		if err != nil {
-			return "", err
-		}
-		matchers = append(matchers, m.String())
+	for _, name := range slices.Sorted(maps.Keys(set)) {
+		matchers = append(matchers, labels.MustNewMatcher(labels.MatchEqual, name, set[name]).String())
 	}
-	slices.Sort(matchers)
-	return name + "{" + strings.Join(matchers, ",") + "}", nil
+	return begin + strings.Join(matchers, ",") + "}"
 }
 
 // Cost evaluates an expression at an instant and gives the samples that were read, where the backend

@@ -91,9 +91,7 @@ func (r *run) online(ctx context.Context, a *asker) error {
 
 // has says whether a selector had samples lately.
 func (o *online) has(ctx context.Context, vs *parser.VectorSelector) (bool, error) {
-	bare := *vs
-	bare.OriginalOffset, bare.Timestamp, bare.StartOrEnd = 0, nil, 0
-	query := fmt.Sprintf("count(last_over_time(%s[%s]))", &bare, model.Duration(lookFor))
+	query := fmt.Sprintf("count(last_over_time(%s[%s]))", vs, model.Duration(lookFor))
 	if there, ok := o.known[query]; ok {
 		return there, nil
 	}
@@ -115,10 +113,9 @@ func only(name string, m *labels.Matcher) *parser.VectorSelector {
 }
 
 // relaxed gives a selector that the backend can be asked before there is a release: a variable whose
-// value nobody knows yet asks only that the label is there.
+// value nobody knows yet asks only that the label is there. It looks at now, whatever its offset was.
 func relaxed(f *rules.File, vs *parser.VectorSelector) *parser.VectorSelector {
-	out := *vs
-	out.LabelMatchers = nil
+	out := parser.VectorSelector{Name: vs.Name}
 	for _, m := range vs.LabelMatchers {
 		out.LabelMatchers = append(out.LabelMatchers, relaxedMatcher(f, m))
 	}
