@@ -59,7 +59,7 @@ func pipeline(t *testing.T, name string) string {
 
 // errand is one run of a pipeline: what happens to it, and how it has to end.
 type errand struct {
-	deploy  string  // the script ./deploy
+	deploy  string  // what the script ./deploy does last
 	ratio   float64 // of errors of the new version
 	backend string
 	away    bool   // Gatekeeper can't be reached
