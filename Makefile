@@ -1,10 +1,11 @@
 # What there is to do. `make` alone lists it.
 
-DEMO_FLAGS   ?=
-TEST_FLAGS   ?=
-ORACLE_FLAGS ?=
-FUZZTIME     ?= 30s
-VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+DEMO_FLAGS     ?=
+TEST_FLAGS     ?=
+ORACLE_FLAGS   ?=
+FUZZTIME       ?= 5s
+RULES_FUZZTIME ?= 30s
+VERSION        ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 # Debian keeps haproxy where only root looks.
 export PATH := $(PATH):/usr/sbin:/usr/local/sbin
@@ -42,8 +43,8 @@ bench: servers ## run the benchmarks, about 5 minutes; -v says what is skipped, 
 	assets=$$(.ci/kubernetes-tools --have); KUBEBUILDER_ASSETS=$$assets go test -v -timeout 30m -run '^$$' -bench . $$(.ci/having Benchmark)
 	cd rules/oracle && go test -v -run '^$$' -bench .
 
-fuzz: ## fuzz each target for FUZZTIME (30s)
-	.ci/fuzz $(FUZZTIME)
+fuzz: ## fuzz each target for FUZZTIME (5s), those of health files, rules, tests and templates for RULES_FUZZTIME (30s)
+	.ci/fuzz $(FUZZTIME) $(RULES_FUZZTIME)
 
 servers: ## install the servers that tests run against (Debian, as root), or say what will be skipped
 	@.ci/install-servers
