@@ -15,11 +15,12 @@ type Edit struct {
 }
 
 // Edit gives the edit that puts a text in the place of bytes of the rule's Source. ok is false where
-// that can't be: the expression is shared by an anchor, or written with escapes that can't be followed.
+// that can't be: the expression is made of an SLO, shared by an anchor, or written with escapes that
+// can't be followed.
 // The text has one line.
 func (r *ParsedRule) Edit(from, to int, text string) (e Edit, ok bool) {
 	n := r.node.nodes["expr"]
-	if n.Kind != yaml.ScalarNode || n.Anchor != "" || strings.Contains(text, "\n") {
+	if r.SLO != "" || n.Kind != yaml.ScalarNode || n.Anchor != "" || strings.Contains(text, "\n") {
 		return Edit{}, false
 	}
 	src := r.node.r.src

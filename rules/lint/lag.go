@@ -69,6 +69,12 @@ func lagOf(r *rule) (Lag, bool) {
 	if o == nil {
 		return l, false
 	}
+	if b, ok := r.burn(); ok {
+		l.Harm, l.Share = errorsAbove(b.Ratio)
+		l.Range = b.Long
+		l.Seconds = l.Total().Seconds()
+		return l, true
+	}
 	l.Harm = "harm that lasts"
 	if len(o.Compare) > 0 {
 		l.Harm, l.Share = harm(o, o.Compare[0])
@@ -97,8 +103,7 @@ func harm(o *promexpr.Operand, c promexpr.Compare) (string, float64) {
 			limit = 1 - limit
 		}
 		if limit > 0 && limit < 1 {
-			p := min(1, multiple*limit)
-			return percent(p) + " errors", limit / p
+			return errorsAbove(limit)
 		}
 	}
 	switch c.Op {
@@ -112,6 +117,24 @@ func harm(o *promexpr.Operand, c promexpr.Compare) (string, float64) {
 	default:
 		return "harm that lasts", 1
 	}
+}
+
+// errorsAbove gives the step for a limit on the ratio of errors.
+func errorsAbove(limit float64) (string, float64) {
+	p := min(1, multiple*limit)
+	return percent(p) + " errors", limit / p
+}
+
+// burn gives what a rule that was made of an SLO says.
+func (r *rule) burn() (rules.Burn, bool) {
+	for _, s := range r.file.SLOs {
+		for _, b := range s.Burns {
+			if s.Name == r.SLO && b.Rule == r.Alert {
+				return b, true
+			}
+		}
+	}
+	return rules.Burn{}, false
 }
 
 func percent(p float64) string {

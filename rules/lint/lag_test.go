@@ -122,3 +122,22 @@ func TestLagOfOtherShapes(t *testing.T) {
 	}
 	require.Empty(t, check(t, rules.Bundle{File: "groups: [{name: g, rules: [{alert: A, expr: absent(up)}]}]"}, Options{}).Lags)
 }
+
+func TestLagOfSLO(t *testing.T) {
+	b := rules.Bundle{File: `
+service: shop
+window: 30m
+slos:
+  - name: Requests
+    objective: 99.9%
+    errors: http_requests_total{service="${service}", version="${version}", status=~"5.."}
+    total: http_requests_total{service="${service}", version="${version}"}
+`}
+	report := check(t, b, Options{})
+	require.Empty(t, report.Problems)
+	require.Len(t, report.Lags, 2)
+	slow := report.File.SLOs[0].Burns[0]
+	require.Equal(t, "7.2% errors", report.Lags[0].Harm)
+	want := slow.Long/5 + 15*time.Second + 15*time.Second + report.File.Rules[0].For
+	require.InDelta(t, want.Seconds(), report.Lags[0].Seconds, 1)
+}

@@ -82,8 +82,8 @@ func TestGoodFilesGiveNoFinding(t *testing.T) {
 		require.NoError(t, err)
 		require.NotEmpty(t, files)
 		for _, file := range files {
-			if filepath.Base(file) == "published.yml" {
-				continue // its findings are its point
+			if name := filepath.Base(file); name == "published.yml" || strings.HasSuffix(name, ".test.yml") {
+				continue // the former's findings are its point
 			}
 			t.Run(filepath.Base(file), func(t *testing.T) {
 				b := bundle(t, file)
