@@ -2,6 +2,10 @@ package engine_test
 
 import (
 	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/stretchr/testify/require"
 
@@ -33,6 +37,11 @@ func (w *world) replayAll() {
 		file, err := rules.Load(bundle)
 		if err != nil {
 			continue
+		}
+		if dir := os.Getenv("RECORDS"); dir != "" { // for internal/explain/testdata
+			record, err := json.Marshal(map[string]any{"bundle": bundle, "facts": facts})
+			require.NoError(w.t, err)
+			require.NoError(w.t, os.WriteFile(filepath.Join(dir, strings.ReplaceAll(w.t.Name(), "/", "_")+".json"), record, 0o644))
 		}
 		got, err := explain.Replay(facts, file)
 		require.NoError(w.t, err)

@@ -47,7 +47,7 @@ type Rule struct {
 	Route    string              `json:"route,omitempty"` // rollback, hold or notify
 	Slots    int                 `json:"slots"`           // that counted
 	Data     int                 `json:"data"`            // of those, answered with data
-	First    time.Time           `json:"first,omitzero"`
+	First    time.Time           `json:"first,omitzero"`  // that counted
 	Last     time.Time           `json:"last,omitzero"`
 	Worst    *gatekeeper.Point   `json:"worst,omitempty"`   // the value farthest towards the limit, or beyond it
 	Streaks  []Streak            `json:"streaks,omitempty"` // each time it was bad
@@ -236,8 +236,10 @@ func ruleOf(r gatekeeper.Release, facts []gatekeeper.Fact, file *rules.File, nam
 			}
 		}
 	}
-	if len(trail) > 0 {
-		out.First, out.Last = trail[0].At, trail[len(trail)-1].At
+	for _, p := range trail {
+		if out.Last = p.At; out.First.IsZero() && !p.Early {
+			out.First = p.At
+		}
 	}
 	track := gatekeeper.Track{}.Along(trail, time.Duration(out.Interval))
 	out.Slots, out.Data = track.Slots, track.Data

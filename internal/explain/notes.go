@@ -24,6 +24,9 @@ func notes(r gatekeeper.Release, facts []gatekeeper.Fact, rule string, trail []g
 		all = append(all, fmt.Sprintf("its first %s did not count: it could still see what was before the release, or its warm-up was not over", counted(early, "slot")))
 	}
 	for _, s := range c.Spans {
+		if !r.DecidedAt.IsZero() && !s.From.Before(r.DecidedAt) {
+			continue // that was on what it returned to
+		}
 		between := fmt.Sprintf("from %s to %s", clock(s.From), clock(s.To))
 		switch s.Kind {
 		case chart.NoTraffic:

@@ -100,7 +100,11 @@ func (p *replay) judged(before gatekeeper.Release, b gatekeeper.Judged) {
 	}
 	of.take(b.Trail)
 	want, got := b.Track, of.base
-	if len(b.Trail) > 0 && (!want.LastSlot.Equal(got.LastSlot) || want.Slots != got.Slots || !slices.Equal(want.Active, got.Active)) {
+	switch {
+	case len(b.Trail) == 0 || want.LastSlot.Equal(got.LastSlot) && want.Slots == got.Slots && slices.Equal(want.Active, got.Active):
+	case len(of.missing(time.Time{})) > 0: // it goes on from what the daemon knew
+		of.base, of.gap = want, nil
+	default:
 		p.differs("%s: at %s the daemon knew %s, and the record gives %s", b.Track.Rule, p.clock(b.Reading.At), p.knew(want), p.knew(got))
 	}
 }

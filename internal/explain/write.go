@@ -85,7 +85,7 @@ func (w *writer) head() {
 		before = ", before it " + e.PreviousVersion
 	}
 	fmt.Fprintln(&w.b, w.bold(timeline.Plain(fmt.Sprintf("%s %s in %s", e.Service, e.Version, e.Environment)))+timeline.Plain(before))
-	w.line("release %s, opened %s%s", e.Release, e.OpenedAt.UTC().Format("2006-01-02 15:04:05 UTC"), by(e.release.OpenedBy))
+	w.line("%s", "release "+e.Release+", opened "+e.OpenedAt.UTC().Format("2006-01-02 15:04:05 UTC")+by(e.release.OpenedBy))
 	if e.DeployedAt.IsZero() {
 		w.line("never deployed: times count from the opening")
 	} else {
@@ -130,17 +130,20 @@ func (w *writer) rule(r Rule) {
 		w.line("  %s", r.Expr)
 	}
 	if r.First.IsZero() {
-		w.line("  no slot of it is in the record")
+		w.line("  no slot of it that counted is in the record")
+		for _, n := range r.Notes {
+			w.line("  note: %s", n)
+		}
 		return
 	}
-	covered := fmt.Sprintf("  %s counted from %s to %s, %d with data", counted(r.Slots, "slot"), w.e.clock(r.First), w.e.clock(r.Last), r.Data)
+	covered := fmt.Sprintf("%s counted from %s to %s, %d with data", counted(r.Slots, "slot"), w.e.clock(r.First), w.e.clock(r.Last), r.Data)
 	if r.Slots > 0 {
 		covered += fmt.Sprintf(": %.3g%%", 100*float64(r.Data)/float64(r.Slots))
 	}
 	if r.coverage > 0 {
 		covered += fmt.Sprintf(" (to pass it takes %.3g%%)", 100*r.coverage)
 	}
-	w.line("%s", "  "+strings.TrimSpace(covered))
+	w.line("  %s", covered)
 	if r.Worst != nil {
 		w.line("  at its worst %s, at %s", r.unit.Format(float64(*r.Worst.Value)), w.when(r.Worst.At))
 	}
