@@ -37,8 +37,7 @@ func checkCommand() *cobra.Command {
 that is wrong with its position, and what does not mean what it seems to: docs/checks has a page for each
 check. It prints what a breach of each rule does, and how long after some harm the rule decides.
 
-A check is disabled for a rule, or for a file, by a comment with a reason:
-  # gatekeeper:ignore NAME: reason
+A check is disabled for a rule, or for a file, by a comment with a reason, "# gatekeeper:ignore NAME: reason",
 and for all files by --disable NAME=reason.
 
 With --fix the rewrites that are safe are written into the files; everything else in them stays as it is.
