@@ -73,6 +73,7 @@ func (c channels) open(pictures notify.Pictures, log *slog.Logger, reg prometheu
 		return nil, err
 	}
 	p := &people{channel: notify.Channel{ExternalURL: c.alertmanagers.ExternalURL, Pictures: pictures, Counters: counters, Log: log}}
+	c.alertmanagers.Pictures = pictures
 	if p.alertmanagers, err = alertmanager.New(c.alertmanagers, log, reg); err != nil {
 		return nil, err
 	}

@@ -37,10 +37,10 @@ type alert struct {
 
 // book keeps the alerts; its methods may be called concurrently and never wait for the network.
 type book struct {
-	mu       sync.Mutex
-	alerts   map[id]*alert
-	version  int64
-	external string
+	mu      sync.Mutex
+	alerts  map[id]*alert
+	version int64
+	channel notify.Channel // what alerts link to
 }
 
 // clear forgets every alert.
@@ -64,7 +64,7 @@ func (b *book) update(now time.Time, r gatekeeper.Release, f gatekeeper.Fact) (d
 			s.Since = now
 		}
 		wanted[key] = true
-		if b.put(key, r, s) && len(b.alerts) > maxStanding {
+		if b.put(key, r, f, s) && len(b.alerts) > maxStanding {
 			b.dropOldest()
 			dropped++
 		}
@@ -90,7 +90,7 @@ func (b *book) paged(key id) bool {
 }
 
 // put adds or changes an alert and says whether it is a new one.
-func (b *book) put(key id, r gatekeeper.Release, s standing) (added bool) {
+func (b *book) put(key id, r gatekeeper.Release, f gatekeeper.Fact, s standing) (added bool) {
 	a := b.alerts[key]
 	if a == nil || !a.resolved.IsZero() {
 		added = a == nil
@@ -102,8 +102,15 @@ func (b *book) put(key id, r gatekeeper.Release, s standing) (added bool) {
 		b.alerts[key] = a
 	}
 	annotations := models.LabelSet{"summary": clip(s.Summary), "what_to_do": clip(s.Todo)}
-	if a.link = notify.Link(b.external, r); a.link != "" {
+	if a.link = notify.Link(b.channel.ExternalURL, r); a.link != "" {
 		annotations["link"] = a.link
+	}
+	// The picture is that of the news: one that a later fact has would only have the alert sent again.
+	if p := b.channel.Picture(r, f); p != nil && p.URL != "" {
+		annotations["picture"] = p.URL
+		if a.annotations["summary"] == annotations["summary"] && a.annotations["picture"] != "" {
+			annotations["picture"] = a.annotations["picture"]
+		}
 	}
 	if !maps.Equal(a.annotations, annotations) || !a.until.Equal(s.Until) {
 		b.version++

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/internal/httpclient"
+	"github.com/gatekeeper-engine/gatekeeper/internal/notify"
 )
 
 // Config names the Alertmanagers. Each gets every alert by itself: list all members of a cluster,
@@ -22,6 +23,8 @@ type Config struct {
 	// ExternalURL is where people reach Gatekeeper; alerts link to the release there. Without it
 	// they have no link.
 	ExternalURL string `yaml:"external_url,omitempty" json:"external_url,omitempty"`
+	// Pictures makes those that alerts link to; nil: they link to none.
+	Pictures notify.Pictures `yaml:"-" json:"-"`
 	// Resend is how often a standing alert is sent again. Default 1m.
 	Resend model.Duration `yaml:"resend,omitempty" json:"resend,omitempty"`
 	// Timeout is the deadline of one request. Default 10s.

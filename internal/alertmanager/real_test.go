@@ -42,7 +42,7 @@ func TestRealAlertmanager(t *testing.T) {
 		return held != nil
 	})
 	require.Equal(t, Held, held.Labels["alertname"])
-	require.Equal(t, "http://localhost:1/gatekeeper/api/v1/releases/r1", held.GeneratorURL.String())
+	require.Equal(t, "http://localhost:1/gatekeeper/releases/r1", held.GeneratorURL.String())
 	require.WithinDuration(t, j.r.HeldAt, time.Time(*held.StartsAt), time.Second)
 	require.WithinDuration(t, j.r.HeldAt.Add(4*time.Minute), time.Time(*held.EndsAt), 10*time.Second)
 

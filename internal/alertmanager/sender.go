@@ -49,7 +49,7 @@ func newSender(c Config, log *slog.Logger, reg prometheus.Registerer) (*Sender, 
 		return prometheus.CounterOpts{Namespace: "gatekeeper", Subsystem: "alertmanager", Name: name, Help: help}
 	}
 	s := &Sender{
-		book:   book{alerts: map[id]*alert{}, external: c.ExternalURL},
+		book:   book{alerts: map[id]*alert{}, channel: notify.Channel{ExternalURL: c.ExternalURL, Pictures: c.Pictures}},
 		config: c,
 		log:    log,
 		counters: counters{

@@ -176,8 +176,8 @@ func TestHoldStandsIsResentAndResolved(t *testing.T) {
 		}, a.Labels)
 		require.Equal(t, "no data for 2m", a.Annotations["summary"])
 		require.Contains(t, a.Annotations["what_to_do"], "gatekeeper release approve r/1")
-		require.Equal(t, "https://gatekeeper.example/api/v1/releases/r%2F1", a.Annotations["link"])
-		require.Equal(t, "https://gatekeeper.example/api/v1/releases/r%2F1", a.GeneratorURL.String())
+		require.Equal(t, "https://gatekeeper.example/releases/r%2F1", a.Annotations["link"])
+		require.Equal(t, "https://gatekeeper.example/releases/r%2F1", a.GeneratorURL.String())
 		require.WithinDuration(t, begin, starts(a), time.Millisecond)
 		require.WithinDuration(t, begin.Add(4*time.Minute), ends(a), time.Millisecond)
 

@@ -143,13 +143,13 @@ func because(why string) string {
 
 func clock(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// Link gives where people see the release, below the address at which they reach Gatekeeper;
+// Link gives the release's page, below the address at which they reach Gatekeeper;
 // "" where there is none.
 func Link(external string, r gatekeeper.Release) string {
 	if external == "" {
 		return ""
 	}
-	return strings.TrimRight(external, "/") + "/api/v1/releases/" + url.PathEscape(r.ID)
+	return strings.TrimRight(external, "/") + "/releases/" + url.PathEscape(r.ID)
 }
 
 // Clip gives valid UTF-8 of at most limit bytes; where something is cut away it ends in "…".

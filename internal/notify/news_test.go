@@ -144,7 +144,7 @@ func TestAFactIsToldOnce(t *testing.T) {
 		m.Tell(r, gatekeeper.Fact{Seq: f.Seq + 3, At: f.At, Body: f.Body})
 		require.Len(t, m.waiting, 1)
 		one := m.waiting[0].message
-		require.Equal(t, "https://gatekeeper.example/api/v1/releases/r%2F1", one.Link)
+		require.Equal(t, "https://gatekeeper.example/releases/r%2F1", one.Link)
 		require.Equal(t, Held, one.News.Event)
 		f.At = f.At.Add(time.Minute)
 		m.Tell(r, f)

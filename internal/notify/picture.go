@@ -3,6 +3,8 @@ package notify
 import (
 	"context"
 	"maps"
+	"net/netip"
+	"net/url"
 	"slices"
 	"time"
 
@@ -32,6 +34,16 @@ type Picture struct {
 	Says string // what is seen, for those who can't see it
 
 	pictures Pictures
+}
+
+// Public says whether its URL can be one that others than this machine reach.
+func (p *Picture) Public() bool {
+	u, err := url.Parse(p.URL)
+	if p.URL == "" || err != nil || u.Hostname() == "localhost" {
+		return false
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return err != nil || !ip.IsLoopback()
 }
 
 // PNG draws the picture.

@@ -70,7 +70,9 @@ func (p Post) Send(ctx context.Context, client *http.Client, log *slog.Logger) e
 	if req.Header == nil {
 		req.Header = http.Header{}
 	}
-	req.Header.Set("Content-Type", "application/json; charset=utf-8")
+	if req.Header.Get("Content-Type") == "" {
+		req.Header.Set("Content-Type", "application/json; charset=utf-8")
+	}
 	sign := func(r *http.Request) error {
 		if p.Sign == nil {
 			return nil

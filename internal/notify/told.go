@@ -44,6 +44,7 @@ type Message struct {
 	Fact    gatekeeper.Fact
 	News    News
 	Link    string // "" where there is none
+	Picture *Picture
 }
 
 // Messages tells news one by one: each fact that people are told of becomes a message, once.
@@ -64,5 +65,5 @@ func (m *Messages) Tell(r gatekeeper.Release, f gatekeeper.Fact) {
 	if !ok || !m.filter.Wants(r, n) || !m.told.First(r, f, n) {
 		return
 	}
-	m.Push(r, Message{Release: r, Fact: f, News: n, Link: Link(m.channel.ExternalURL, r)})
+	m.Push(r, Message{Release: r, Fact: f, News: n, Link: Link(m.channel.ExternalURL, r), Picture: m.channel.Picture(r, f)})
 }

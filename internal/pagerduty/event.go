@@ -1,6 +1,7 @@
 package pagerduty
 
 import (
+	"strings"
 	"time"
 
 	"github.com/gatekeeper-engine/gatekeeper"
@@ -19,6 +20,7 @@ type event struct {
 	DedupKey   string   `json:"dedup_key"` // the release: all its events are of one alert
 	Payload    *payload `json:"payload,omitempty"`
 	Links      []link   `json:"links,omitempty"`
+	Images     []image  `json:"images,omitempty"`
 	Client     string   `json:"client,omitempty"`
 	ClientURL  string   `json:"client_url,omitempty"`
 }
@@ -39,12 +41,19 @@ type link struct {
 	Text string `json:"text"`
 }
 
+// image must be served by HTTPS.
+type image struct {
+	Src  string `json:"src"`
+	Href string `json:"href,omitempty"`
+	Alt  string `json:"alt"`
+}
+
 func resolve(r gatekeeper.Release) event {
 	return event{Action: "resolve", DedupKey: r.ID}
 }
 
 // trigger makes the event for what stands, the worst first.
-func trigger(r gatekeeper.Release, n notify.News, href string, now time.Time) event {
+func trigger(r gatekeeper.Release, n notify.News, href string, picture *notify.Picture, now time.Time) event {
 	since := n.Since
 	if since.IsZero() {
 		since = now
@@ -63,6 +72,9 @@ func trigger(r gatekeeper.Release, n notify.News, href string, now time.Time) ev
 	}
 	if href != "" {
 		e.Links = []link{{href, "Release " + r.ID}}
+	}
+	if picture != nil && strings.HasPrefix(picture.URL, "https://") && picture.Public() {
+		e.Images = []image{{picture.URL, href, notify.Clip(picture.Says, maxSummary)}}
 	}
 	return e
 }

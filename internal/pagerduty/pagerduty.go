@@ -80,7 +80,7 @@ func (p *PagerDuty) Tell(r gatekeeper.Release, f gatekeeper.Fact) {
 	switch {
 	case stands && open && last.event == n.Event && last.summary == n.Summary && last.closed == r.Closed():
 	case stands:
-		p.Push(r, trigger(r, n, notify.Link(p.channel.ExternalURL, r), time.Now()))
+		p.Push(r, trigger(r, n, notify.Link(p.channel.ExternalURL, r), p.channel.Picture(r, f), time.Now()))
 		p.open[r.ID] = told{n.Event, n.Summary, r.Closed()}
 		p.bound(r.ID)
 	case open && last.event == notify.RecoveryUnknown && outlives(r):

@@ -220,7 +220,7 @@ func TestEventOnTheWire(t *testing.T) {
 	stop()
 	e := v.got[0]
 	require.Equal(t, key, e.RoutingKey)
-	require.Equal(t, []link{{"https://gatekeeper.example/api/v1/releases/r1", "Release r1"}}, e.Links)
+	require.Equal(t, []link{{"https://gatekeeper.example/releases/r1", "Release r1"}}, e.Links)
 	require.True(t, strings.HasPrefix(e.Payload.Summary, "shop v2 in production is held: ü"))
 	require.Contains(t, e.Payload.Details["to_do"], "gatekeeper release approve r1")
 	require.Equal(t, "shop", e.Payload.Component)
@@ -320,4 +320,17 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 	}
 	_, err := New(Config{Name: "a", RoutingKeyFile: "/none"}, channel(t, io.Discard))
 	require.ErrorContains(t, err, "/none")
+}
+
+// PagerDuty shows pictures that it can fetch by HTTPS.
+func TestImages(t *testing.T) {
+	images := func(address string) []image {
+		r := gatekeeper.Release{ID: "r1"}
+		return trigger(r, notify.News{}, "https://gatekeeper.example/releases/r1", &notify.Picture{URL: address, Says: "a rule"}, time.Now()).Images
+	}
+	require.Equal(t, []image{{"https://gatekeeper.example/p.png", "https://gatekeeper.example/releases/r1", "a rule"}}, images("https://gatekeeper.example/p.png"))
+	for _, address := range []string{"", "http://gatekeeper.example/p.png", "https://127.0.0.1:9095/p.png"} {
+		require.Empty(t, images(address))
+	}
+	require.Empty(t, trigger(gatekeeper.Release{}, notify.News{}, "", nil, time.Now()).Images)
 }

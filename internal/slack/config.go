@@ -18,7 +18,8 @@ type Config struct {
 	Name string `yaml:"name" json:"name"`
 	// WebhookURLFile holds the URL of an incoming webhook, which is a secret.
 	WebhookURLFile string `yaml:"webhook_url_file,omitempty" json:"webhook_url_file,omitempty"`
-	// TokenFile holds the token of a bot that has the scope chat:write and is in the channel.
+	// TokenFile holds the token of a bot that is in the channel and has the scopes chat:write
+	// and, for pictures, files:write.
 	TokenFile string `yaml:"token_file,omitempty" json:"token_file,omitempty"`
 	// Channel is the id of the bot's channel, such as C0123456789; needed with TokenFile.
 	Channel string `yaml:"channel,omitempty" json:"channel,omitempty"`

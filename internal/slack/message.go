@@ -1,6 +1,7 @@
 package slack
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/gatekeeper-engine/gatekeeper/internal/notify"
@@ -29,6 +30,8 @@ type block struct {
 	Type     string `json:"type"`
 	Text     *text  `json:"text,omitempty"`
 	Elements []text `json:"elements,omitempty"`
+	ImageURL string `json:"image_url,omitempty"` // fetched by Slack when the message comes
+	AltText  string `json:"alt_text,omitempty"`
 }
 
 type text struct {
@@ -61,6 +64,13 @@ func render(m notify.Message) message {
 	}
 	out.Blocks = append(out.Blocks, block{Type: "context", Elements: []text{*markdown(where)}})
 	return out
+}
+
+// withPicture gives the message with a picture that Slack fetches.
+func (m message) withPicture(p *notify.Picture) message {
+	last := len(m.Blocks) - 1
+	m.Blocks = slices.Insert(slices.Clone(m.Blocks), last, block{Type: "image", ImageURL: p.URL, AltText: notify.Clip(p.Says, maxField)})
+	return m
 }
 
 func markdown(s string) *text { return &text{Type: "mrkdwn", Text: s, Verbatim: true} }

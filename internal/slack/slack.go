@@ -20,6 +20,7 @@ type Slack struct {
 	config  Config
 	channel notify.Channel
 	client  *http.Client
+	uploads *http.Client // as client, but it shows nobody the token
 
 	// Only Run uses these: the first message of each release, and the order in which they came.
 	threads map[string]string
@@ -43,12 +44,18 @@ func New(c Config, channel notify.Channel) (*Slack, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newSlack(c, channel, client), nil
+	plain := c.http()
+	plain.BearerTokenFile = ""
+	uploads, err := plain.New("slack")
+	if err != nil {
+		return nil, err
+	}
+	return newSlack(c, channel, client, uploads), nil
 }
 
-func newSlack(c Config, channel notify.Channel, client *http.Client) *Slack {
+func newSlack(c Config, channel notify.Channel, client, uploads *http.Client) *Slack {
 	channel.Kind, channel.Name = "slack", c.Name
-	s := &Slack{config: c, channel: channel, client: client, threads: map[string]string{}}
+	s := &Slack{config: c, channel: channel, client: client, uploads: uploads, threads: map[string]string{}}
 	s.Messages = notify.NewMessages(channel, c.Filter, s.send)
 	return s
 }
@@ -56,6 +63,7 @@ func newSlack(c Config, channel notify.Channel, client *http.Client) *Slack {
 // Run sends until ctx ends; see [notify.Queue.Run].
 func (s *Slack) Run(ctx context.Context) error {
 	defer s.client.CloseIdleConnections()
+	defer s.uploads.CloseIdleConnections()
 	return s.Messages.Run(ctx)
 }
 
@@ -68,11 +76,22 @@ func (s *Slack) send(ctx context.Context, log *slog.Logger, m notify.Message) er
 	if err != nil {
 		return err
 	}
-	body, err := json.Marshal(render(m))
-	if err != nil {
-		return err
+	post := func(out message) error {
+		body, err := json.Marshal(out)
+		if err != nil {
+			return err
+		}
+		return notify.Post{URL: address, Body: body, Judge: judgeWebhook}.Send(ctx, s.client, log)
 	}
-	return notify.Post{URL: address, Body: body, Judge: judgeWebhook}.Send(ctx, s.client, log)
+	out := render(m)
+	if m.Picture != nil && m.Picture.Public() {
+		err := post(out.withPicture(m.Picture))
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		log.Warn("a message is sent again without its picture: Slack fetches it at external_url, and refused the message", "err", err)
+	}
+	return post(out)
 }
 
 // sendAsBot posts the first message of a release to the channel and all others into its thread,
@@ -87,18 +106,35 @@ func (s *Slack) sendAsBot(ctx context.Context, log *slog.Logger, m notify.Messag
 	if err != nil {
 		return err
 	}
-	var posted answer
-	err = notify.Post{
-		URL: strings.TrimRight(s.config.http().URL, "/") + "/chat.postMessage", Body: body,
+	posted, err := s.call(ctx, log, "chat.postMessage", "", body)
+	if err != nil {
+		return err
+	}
+	if out.Thread == "" && posted.TS != "" {
+		s.remember(m.Release.ID, posted.TS)
+		out.Thread = posted.TS
+	}
+	if m.Picture != nil {
+		s.show(ctx, log, m.Picture, out.Thread)
+	}
+	return nil
+}
+
+// call asks a method of the Web API; without a content type body is JSON.
+func (s *Slack) call(ctx context.Context, log *slog.Logger, method, contentType string, body []byte) (answer, error) {
+	var said answer
+	header := http.Header{}
+	if contentType != "" {
+		header.Set("Content-Type", contentType)
+	}
+	err := notify.Post{
+		URL: strings.TrimRight(s.config.http().URL, "/") + "/" + method, Header: header, Body: body,
 		Judge: func(a notify.Answer) (again bool, err error) {
-			posted, again, err = judgeAPI(a)
+			said, again, err = judgeAPI(a)
 			return again, err
 		},
 	}.Send(ctx, s.client, log)
-	if err == nil && out.Thread == "" && posted.TS != "" {
-		s.remember(m.Release.ID, posted.TS)
-	}
-	return err
+	return said, err
 }
 
 func (s *Slack) remember(release, ts string) {
@@ -114,6 +150,9 @@ type answer struct {
 	OK    bool   `json:"ok"`
 	TS    string `json:"ts"`
 	Error string `json:"error"`
+
+	UploadURL string `json:"upload_url"` // of files.getUploadURLExternal
+	FileID    string `json:"file_id"`
 }
 
 // passing are errors of the Web API that end by themselves

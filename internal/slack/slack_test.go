@@ -42,6 +42,7 @@ type vendor struct {
 	calls int
 	got   []message
 	at    []time.Time
+	files files
 	fail  func(call int, w http.ResponseWriter) bool // answers instead
 }
 
@@ -51,6 +52,9 @@ func (v *vendor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v.calls++
 	v.at = append(v.at, time.Now())
 	if v.fail != nil && v.fail(v.calls, w) {
+		return
+	}
+	if v.uploads(w, r) {
 		return
 	}
 	var m message
@@ -95,6 +99,8 @@ func fits(m message) bool {
 			ok = ok && b.Text.Type == "mrkdwn" && utf8.RuneCountInString(b.Text.Text) <= 3000
 		case "context":
 			ok = ok && len(b.Elements) > 0 && len(b.Elements) <= 10
+		case "image":
+			ok = ok && strings.HasPrefix(b.ImageURL, "https://") && len(b.ImageURL) <= 3000 && b.AltText != "" && utf8.RuneCountInString(b.AltText) <= 2000
 		default:
 			ok = false
 		}
@@ -179,7 +185,7 @@ func TestIncomingWebhook(t *testing.T) {
 	require.Equal(t, "*Seen:* error ratio 5%, limit &gt; 0.01 &lt;https://evil.example|click&gt; @here", held.Blocks[1].Text.Text)
 	require.True(t, held.Blocks[1].Text.Verbatim)
 	require.Contains(t, held.Blocks[3].Text.Text, "gatekeeper release approve r1")
-	require.Equal(t, "<https://gatekeeper.example/?a&amp;b/api/v1/releases/r1|Release r1>", held.Blocks[4].Elements[0].Text)
+	require.Equal(t, "<https://gatekeeper.example/?a&amp;b/releases/r1|Release r1>", held.Blocks[4].Elements[0].Text)
 	require.True(t, strings.HasPrefix(held.Text, "🔴 shop &lt;!channel&gt;&amp;2 in production is held: error ratio"))
 	for _, m := range v.messages() {
 		require.Empty(t, m.Thread)
@@ -256,7 +262,7 @@ func TestRateLimitsAndPassingErrorsAreWaitedOut(t *testing.T) {
 			return true
 		}}
 		var log bytes.Buffer
-		s := newSlack(Config{Name: "a", TokenFile: "unused", Channel: "C1"}, channel(t, &log), &http.Client{Transport: v})
+		s := newSlack(Config{Name: "a", TokenFile: "unused", Channel: "C1"}, channel(t, &log), &http.Client{Transport: v}, &http.Client{})
 		stop := run(t, s)
 		begin := time.Now()
 		story(t, s, "r1")
@@ -272,7 +278,7 @@ func TestRateLimitsAndPassingErrorsAreWaitedOut(t *testing.T) {
 }
 
 func TestThreadsAreBounded(t *testing.T) {
-	s := newSlack(Config{Name: "a"}, channel(t, io.Discard), &http.Client{})
+	s := newSlack(Config{Name: "a"}, channel(t, io.Discard), &http.Client{}, &http.Client{})
 	for i := range maxThreads + 5 {
 		s.remember(fmt.Sprint(i), "1")
 	}

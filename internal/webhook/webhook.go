@@ -94,12 +94,17 @@ func (w *Webhook) Run(ctx context.Context) error {
 type body struct {
 	News    notify.News        `json:"news"`
 	Link    string             `json:"link,omitempty"`
+	Picture string             `json:"picture,omitempty"` // the URL of a PNG, for 30 days and without a token
 	Fact    gatekeeper.Fact    `json:"fact"`
 	Release gatekeeper.Release `json:"release"`
 }
 
 func (w *Webhook) send(ctx context.Context, log *slog.Logger, m notify.Message) error {
-	text, err := json.Marshal(body{News: m.News, Link: m.Link, Fact: m.Fact, Release: m.Release})
+	out := body{News: m.News, Link: m.Link, Fact: m.Fact, Release: m.Release}
+	if m.Picture != nil {
+		out.Picture = m.Picture.URL
+	}
+	text, err := json.Marshal(out)
 	if err != nil {
 		return err
 	}

@@ -113,7 +113,7 @@ func TestReceiverGetsReleaseAndFactSigned(t *testing.T) {
 	require.Equal(t, gatekeeper.Applying, v.got[0].Release.State)
 	require.Equal(t, notify.RollbackStarted, v.got[0].News.Event)
 	require.Equal(t, "by ann", v.got[0].News.Summary)
-	require.Equal(t, "https://gatekeeper.example/api/v1/releases/r1", v.got[0].Link)
+	require.Equal(t, "https://gatekeeper.example/releases/r1", v.got[0].Link)
 	require.Equal(t, "Bearer s3cret-bearer", v.header.Get("Authorization"))
 	require.NotContains(t, log.String(), "s3cret")
 }
@@ -167,4 +167,13 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 	_, err := New(Config{Name: "a", SecretFile: file(t, "s3cret"), Config: ok}, channel(t, io.Discard))
 	require.ErrorContains(t, err, "fewer than 16")
 	require.NotContains(t, err.Error(), "s3cret")
+}
+
+func TestThePictureIsNamed(t *testing.T) {
+	v := &receiver{}
+	w := newWebhook(Config{Name: "a", SecretFile: file(t, secret), Config: httpclient.Config{URL: "http://audit.example"}}, channel(t, io.Discard), &http.Client{Transport: v})
+	const shown = "https://gatekeeper.example/pictures/r1/R.png?signature=x"
+	m := notify.Message{Fact: gatekeeper.Fact{Seq: 1, Body: gatekeeper.Noted{Text: "n"}}, Picture: &notify.Picture{URL: shown}}
+	require.NoError(t, w.send(t.Context(), slog.New(slog.DiscardHandler), m))
+	require.Equal(t, shown, v.got[0].Picture)
 }
