@@ -13,7 +13,7 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper"
 )
 
-const alertName = "alertname"
+const alertName = gatekeeper.AlertNameLabel
 
 // external is an alert as both senders give it.
 type external struct {
@@ -46,26 +46,9 @@ func (w *Webhooks) alert(sender string, now time.Time, e external) (gatekeeper.A
 	}
 	maps.DeleteFunc(labels, func(_, value string) bool { return value == "" }) // the same as absent
 	return gatekeeper.Alert{
-		Key: key(name, labels), Name: name, Labels: labels, Summary: summary(e.annotations), Sender: sender,
+		Key: gatekeeper.AlertKey(name, labels), Name: name, Labels: labels, Summary: summary(e.annotations), Sender: sender,
 		Firing: e.firing, StartsAt: e.starts.UTC(), EndsAt: e.ends.UTC(), SeenAt: now.UTC(),
 	}, nil
-}
-
-// key identifies an alert whoever sends it: its name and its labels, sorted, as in PromQL.
-func key(name string, labels map[string]string) string {
-	var b strings.Builder
-	b.WriteString(name)
-	sep := "{"
-	for _, label := range slices.Sorted(maps.Keys(labels)) {
-		if label != alertName {
-			fmt.Fprintf(&b, "%s%s=%q", sep, label, labels[label])
-			sep = ","
-		}
-	}
-	if sep == "," {
-		b.WriteString("}")
-	}
-	return b.String()
 }
 
 func checkLabels(labels map[string]string) error {
