@@ -252,6 +252,11 @@ func (p *play) events() ([]event, error) {
 		}
 		all = append(all, of...)
 	}
+	alerts, err := p.alerts()
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, alerts...)
 	for _, f := range p.script.Faults {
 		if f.Kind != Killed {
 			continue
@@ -272,7 +277,7 @@ func (p *play) events() ([]event, error) {
 const (
 	rankSystem = iota
 	rankGatekeeper
-	rankOpen
+	rankOpen // and alerts: those of an instant come after the releases that are opened at it
 	rankDeploy
 	rankPeople
 )

@@ -17,6 +17,7 @@ type Script struct {
 	Actions  []actions.Spec // those that rollback plans may name; none of them is ever opened
 	Freezes  []Freeze
 	Faults   []Fault
+	Alerts   []Alert
 	Releases []Release
 }
 

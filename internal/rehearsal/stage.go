@@ -110,7 +110,7 @@ func (s *stage) open(spec actions.Spec) func(json.RawMessage, actions.Binding) (
 
 // trouble is what Prepare or Apply does now.
 func (a *actor) trouble(e Effect) Effect {
-	if e == "" || a.script.Until > 0 && time.Since(a.stage.start) >= a.script.Until {
+	if e == "" || a.script.Until != 0 && time.Since(a.stage.start) >= a.script.Until {
 		return Works
 	}
 	return e

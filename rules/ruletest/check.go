@@ -7,6 +7,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/internal/rehearsal"
 	"github.com/gatekeeper-engine/gatekeeper/internal/suggest"
 )
@@ -16,13 +17,16 @@ func (t *Test) checkReleases(r *reader) {
 	if len(t.Releases) > maxReleases {
 		r.fail(t.Place, 1, "size", "Split the test.", "a test has more than %d releases", maxReleases)
 	}
-	if len(t.Releases) == 0 && len(t.Faults)+len(t.Freezes) > 0 {
-		r.fail(t.Place, 1, "key", "Faults and freezes are what releases meet: add releases, or leave them out.", "the test has faults or freezes, and no releases")
+	if len(t.Releases) == 0 && len(t.Faults)+len(t.Freezes)+len(t.Sent) > 0 {
+		r.fail(t.Place, 1, "key", "They are what releases meet: add releases, or leave them out.", "the test has faults, freezes or alerts, and no releases")
 	}
 	if len(t.Releases) > 0 && !t.StartTimestamp.IsZero() && t.StartTimestamp.Before(rehearsal.Epoch) {
 		r.fail(t.Place, 1, "value", "Leave it out, or let it be "+rehearsal.Epoch.Format(time.RFC3339)+" or later: virtual time begins shortly before.", "releases can't be run at start_timestamp")
 	}
 	for _, one := range t.Faults {
+		one.check(r)
+	}
+	for _, one := range t.Sent {
 		one.check(r)
 	}
 	for _, one := range t.Freezes {
@@ -48,6 +52,18 @@ func (one Fault) check(r *reader) {
 	}
 	if one.To != 0 && one.To <= one.From || one.To == 0 && one.Gatekeeper != "" || time.Duration(one.To) > longestScript {
 		r.fail(one.Place, 1, "value", "Give a from and a later to.", "a fault can't be from %s to %s", clock(one.From), clock(one.To))
+	}
+}
+
+func (one Sent) check(r *reader) {
+	if one.Sender != "" {
+		r.word(one.Place, "sender", one.Sender, []string{"prometheus", "alertmanager"})
+	}
+	if one.Labels[gatekeeper.AlertNameLabel] == "" || one.Labels["service"] == "" {
+		r.fail(one.Place, 1, "key", "Write labels: {alertname: X, service: Y}.", "an alert has no alertname, or no service that it is about")
+	}
+	if one.To <= one.From || one.Lasts < 0 || time.Duration(one.To) > longestScript {
+		r.fail(one.Place, 1, "value", "Give a from and a later to.", "an alert can't fire from %s to %s", clock(one.From), clock(one.To))
 	}
 }
 

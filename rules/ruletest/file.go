@@ -1,6 +1,7 @@
 package ruletest
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -65,6 +66,7 @@ type Test struct {
 	Releases []Release `yaml:"releases"`
 	Faults   []Fault   `yaml:"faults"`
 	Freezes  []Freeze  `yaml:"freezes"`
+	Sent     []Sent    `yaml:"alerts"`
 	Phase    offset    `yaml:"phase"` // of the slots of every rule group, after full intervals
 }
 
@@ -178,6 +180,17 @@ type Freeze struct {
 	HoldRollbacks bool   `yaml:"hold_rollbacks"`
 }
 
+// Sent is an alert of Prometheus or Alertmanager that fires from a time to another.
+type Sent struct {
+	Place
+	From   offset            `yaml:"from"`
+	To     offset            `yaml:"to"`
+	Sender string            `yaml:"sender"` // default prometheus
+	Labels map[string]string `yaml:"labels"`
+	Lasts  offset            `yaml:"lasts"` // what each message is good for; default 4m, as with Prometheus
+	Dies   bool              `yaml:"dies"`  // its sender falls silent at to
+}
+
 // Expectation is a fact that a release is expected to have, or never to have.
 type Expectation struct {
 	Place
@@ -206,6 +219,13 @@ func (t Test) script(f *File) rehearsal.Script {
 			kind = rehearsal.FaultKind(one.Gatekeeper)
 		}
 		s.Faults = append(s.Faults, rehearsal.Fault{Span: rehearsal.Span{From: time.Duration(one.From), To: time.Duration(one.To)}, Kind: kind})
+	}
+	for _, one := range t.Sent {
+		s.Alerts = append(s.Alerts, rehearsal.Alert{
+			Span:   rehearsal.Span{From: time.Duration(one.From), To: time.Duration(one.To)},
+			Sender: cmp.Or(one.Sender, "prometheus"), Labels: one.Labels,
+			Lasts: cmp.Or(time.Duration(one.Lasts), 4*time.Minute), Dies: one.Dies,
+		})
 	}
 	for _, r := range t.Releases {
 		s.Releases = append(s.Releases, r.script(f.bundles[r.HealthFile]))

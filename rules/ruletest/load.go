@@ -263,10 +263,14 @@ func (f *File) loadRuleFile(r *reader, p pattern, name string) {
 		return
 	}
 	parsed, errs := rulefmt.Parse([]byte(text), false, model.UTF8Validation, promexpr.Parser, slog.New(slog.DiscardHandler))
-	for _, err := range errs {
-		r.fail(p.Place, len(p.text), "rule_file", "", "the rule file %s can't be used: %v", name, err)
-	}
 	if len(errs) > 0 {
+		said := map[string]bool{} // the parser reads a file twice, and says what is no YAML twice
+		for _, err := range errs {
+			if !said[err.Error()] {
+				r.fail(p.Place, len(p.text), "rule_file", "", "the rule file %s can't be used: %v", name, err)
+			}
+			said[err.Error()] = true
+		}
 		return
 	}
 	for _, g := range parsed.Groups {
