@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path"
 	"strings"
 	"time"
 
@@ -51,7 +52,7 @@ func RecordingRules(name, text string) ([]Recording, error) {
 	if n := len(text); n > MaxBundle {
 		l.reader(name, "").file(checkSyntax, "Split it into several files.", "the rule file has %d bytes, more than %d", n, MaxBundle)
 	} else {
-		l.ruleFile(name, text)
+		l.ruleFile(path.Base(name), text)
 	}
 	if l.out.failed {
 		return nil, l.out.sorted().Errors()
@@ -91,7 +92,7 @@ func (l *loader) record(r *reader, g group, n *yaml.Node, place int) {
 	}
 	if l.records == recordsNever {
 		r.fail(at, checkRecording,
-			"Put it where the metrics are: into a rule file of Prometheus itself, or into a file under recording_rules of the embedded backend in the daemon's configuration. An alert here can use what it records.",
+			"Put it where the metrics are: into a rule file of Prometheus itself, or into a file under recording_rule_files of the embedded backend in the daemon's configuration. An alert here can use what it records.",
 			"a health file can't hold the recording rule %q: all releases would record into one series", rule.Record)
 	}
 	l.recordings = append(l.recordings, rule)

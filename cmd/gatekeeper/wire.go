@@ -71,6 +71,7 @@ func decode(cfg *config.Config, registry *actions.Registry) (settings, error) {
 		if b.TSDB != nil {
 			c := tsdb.Config{Path: filepath.Join(cfg.DataDir, "metrics", name)}
 			b.TSDB.Decode(&c)
+			b.At.Check(c.CheckRules())
 			s.tsdb[name] = c
 		}
 	}

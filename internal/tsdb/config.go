@@ -28,9 +28,9 @@ type Config struct {
 	QueryTimeout model.Duration `yaml:"query_timeout,omitempty" json:"query_timeout,omitempty"`
 	// MaxSamples is how many samples one query may hold in memory. Default 10 million, about 160 MB.
 	MaxSamples int `yaml:"max_samples,omitempty" json:"max_samples,omitempty"`
-	// RecordingRules are rule files of Prometheus, of recording rules only. Their groups are evaluated
+	// RecordingRuleFiles are rule files of Prometheus, of recording rules only. Their groups are evaluated
 	// at their intervals (default 15s), the rules of a group in order.
-	RecordingRules []string `yaml:"recording_rules,omitempty" json:"recording_rules,omitempty"`
+	RecordingRuleFiles []string `yaml:"recording_rule_files,omitempty" json:"recording_rule_files,omitempty"`
 	// Scrape lists the targets. Two entries may share a job, to give its targets different labels.
 	Scrape []Job `yaml:"scrape,omitempty" json:"scrape,omitempty"`
 }

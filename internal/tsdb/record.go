@@ -24,6 +24,12 @@ type recordingGroup struct {
 	failing    bool // for the log
 }
 
+// CheckRules reads the files of recording rules, and says what is wrong with them.
+func (c Config) CheckRules() error {
+	_, err := recordingGroups(c.RecordingRuleFiles)
+	return err
+}
+
 // recordingGroups reads the files of recording rules; every problem of one is told with its position.
 func recordingGroups(files []string) ([]*recordingGroup, error) {
 	var groups []*recordingGroup
@@ -51,14 +57,14 @@ func recordingGroups(files []string) ([]*recordingGroup, error) {
 func readRules(file string) (string, error) {
 	info, err := os.Stat(file)
 	if err != nil {
-		return "", invalid("name a rule file of Prometheus that the daemon can read", "recording_rules: %v", err)
+		return "", invalid("name a rule file of Prometheus that the daemon can read", "recording_rule_files: %v", err)
 	}
 	if info.Size() > rules.MaxBundle {
-		return "", invalid("split it into several files", "recording_rules: %s has %d bytes, more than %d", file, info.Size(), rules.MaxBundle)
+		return "", invalid("split it into several files", "recording_rule_files: %s has %d bytes, more than %d", file, info.Size(), rules.MaxBundle)
 	}
 	text, err := os.ReadFile(filepath.Clean(file))
 	if err != nil {
-		return "", invalid("name a rule file of Prometheus that the daemon can read", "recording_rules: %v", err)
+		return "", invalid("name a rule file of Prometheus that the daemon can read", "recording_rule_files: %v", err)
 	}
 	return string(text), nil
 }

@@ -34,7 +34,7 @@ groups:
 // The second rule of a group sees what the first one recorded at the same slot, and a series that is
 // no longer recorded ends at once.
 func TestRecordingRulesInOrder(t *testing.T) {
-	s := open(t, Config{Path: t.TempDir(), RecordingRules: []string{ruleFile(t, inOrder)}}, nil)
+	s := open(t, Config{Path: t.TempDir(), RecordingRuleFiles: []string{ruleFile(t, inOrder)}}, nil)
 	require.Len(t, s.recordings, 1)
 	now := time.Now().Truncate(time.Second)
 	add := func(at time.Time, job string, v float64) {
@@ -64,7 +64,7 @@ func TestRecordingRulesInOrder(t *testing.T) {
 }
 
 func TestRecordingRulesRun(t *testing.T) {
-	s := open(t, Config{Path: t.TempDir(), RecordingRules: []string{ruleFile(t, "groups: [{name: g, interval: 1s, rules: [{record: one, expr: vector(1)}]}]")}}, nil)
+	s := open(t, Config{Path: t.TempDir(), RecordingRuleFiles: []string{ruleFile(t, "groups: [{name: g, interval: 1s, rules: [{record: one, expr: vector(1)}]}]")}}, nil)
 	ctx, stop := context.WithCancel(t.Context())
 	ran := make(chan error, 1)
 	go func() { ran <- s.Run(ctx) }()
@@ -86,13 +86,15 @@ func TestBadRecordingRulesAreToldWithTheirPlace(t *testing.T) {
 		"groups: [{name: g, rules: [{record: a, expr: up, labels: {__name__: b}}]}]":         "can't be a label of a recorded series",
 		"groups: [{name: g, rules: [{record: a, expr: up, keep_firing_for: 5m, alert: B}]}]": `can't have "alert"`,
 	} {
-		_, err := Open(Config{Path: t.TempDir(), RecordingRules: []string{ruleFile(t, text)}}, slog.New(slog.DiscardHandler), nil)
+		file := ruleFile(t, text)
+		_, err := Open(Config{Path: t.TempDir(), RecordingRuleFiles: []string{file}}, slog.New(slog.DiscardHandler), nil)
 		require.ErrorContains(t, err, says, text)
+		require.ErrorContains(t, err, "\n"+file+":1:", "its place")
 		require.Equal(t, gatekeeper.CodeInvalid, gatekeeper.CodeOf(err))
 	}
-	_, err := Open(Config{Path: t.TempDir(), RecordingRules: []string{"/no/such"}}, slog.New(slog.DiscardHandler), nil)
-	require.ErrorContains(t, err, "recording_rules")
+	_, err := Open(Config{Path: t.TempDir(), RecordingRuleFiles: []string{"/no/such"}}, slog.New(slog.DiscardHandler), nil)
+	require.ErrorContains(t, err, "recording_rule_files")
 	big := ruleFile(t, "groups: []\n#"+string(make([]byte, 10<<20)))
-	_, err = Open(Config{Path: t.TempDir(), RecordingRules: []string{big}}, slog.New(slog.DiscardHandler), nil)
+	_, err = Open(Config{Path: t.TempDir(), RecordingRuleFiles: []string{big}}, slog.New(slog.DiscardHandler), nil)
 	require.ErrorContains(t, err, "more than 1048576")
 }

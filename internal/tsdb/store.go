@@ -51,7 +51,7 @@ func Open(c Config, log *slog.Logger, reg prometheus.Registerer) (*Store, error)
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	recordings, err := recordingGroups(c.RecordingRules)
+	recordings, err := recordingGroups(c.RecordingRuleFiles)
 	if err != nil {
 		return nil, err
 	}
