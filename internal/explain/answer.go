@@ -43,6 +43,7 @@ func (e Explanation) whyDecided() string {
 		if says == "" {
 			says = d.Says
 		}
+		says += e.waited()
 		if d.Cause == gatekeeper.CauseApproved {
 			return fmt.Sprintf("Rolled back at %s, because %s; %s", at, says, d.Says)
 		}
@@ -52,6 +53,38 @@ func (e Explanation) whyDecided() string {
 	case gatekeeper.CauseBlind, gatekeeper.CauseInconclusive:
 	}
 	return fmt.Sprintf("Rolled back at %s, without a breach: %s", at, d.Says)
+}
+
+// waited says what was between a rule's `for` being full and the decision.
+func (e Explanation) waited() string {
+	text := ""
+	for _, r := range e.Rules {
+		for _, s := range r.Streaks {
+			if slot := s.at(s.FullAt); slot != nil && !slot.Known.IsZero() && !e.DecidedAt.Before(slot.Known) && e.decidedOn(r.Name, s.Since) {
+				text += fmt.Sprintf("; that was known at %s, when the slots since %s were answered", e.clock(slot.Known), e.clock(firstKnownAt(s, slot.Known)))
+			}
+		}
+	}
+	for _, g := range e.Guards {
+		if g.Ended.Equal(e.DecidedAt) && g.At.Before(g.Ended) {
+			text += fmt.Sprintf("; it was held from %s to %s (%s)", e.clock(g.At), e.clock(g.Ended), timeline.Words(g.Guard))
+		}
+	}
+	return text
+}
+
+func (e Explanation) decidedOn(rule string, since time.Time) bool {
+	return slices.ContainsFunc(e.Decision.Breaches, func(b gatekeeper.Breach) bool { return b.Rule == rule && b.Since.Equal(since) })
+}
+
+// firstKnownAt gives the first slot of a streak that became known at that instant.
+func firstKnownAt(s Streak, known time.Time) time.Time {
+	for _, slot := range s.Slots {
+		if slot.Known.Equal(known) {
+			return slot.At
+		}
+	}
+	return known
 }
 
 // bad tells a breach: what was seen against what limit, from when to when.
@@ -205,7 +238,7 @@ func (e Explanation) whyNot() string {
 		if g.Guard != "told" {
 			return fmt.Sprintf("held at %s (%s): %s; %s", e.clock(g.At), timeline.Words(g.Guard), g.Says, g.How)
 		}
-		return g.Says
+		return g.why
 	}
 	return e.release.Why
 }

@@ -87,6 +87,8 @@ type Guard struct {
 	Until time.Time `json:"until,omitzero"`
 	Ended time.Time `json:"ended,omitzero"`
 	How   string    `json:"how,omitempty"` // how it ended
+
+	why string // of what was only told
 }
 
 // Step is something that was done, or observed.
@@ -176,7 +178,7 @@ func guards(facts []gatekeeper.Fact) []Guard {
 			all = append(all, Guard{At: f.At, Guard: string(b.Reason), Says: b.Says, Until: b.Until})
 			held = len(all) - 1
 		case gatekeeper.Breached:
-			all = append(all, Guard{At: f.At, Guard: "told", Says: breachNames(b.Breaches) + ": nothing is rolled back: " + b.Why})
+			all = append(all, Guard{At: f.At, Guard: "told", Says: breachNames(b.Breaches) + ": nothing is rolled back: " + b.Why, why: b.Why})
 		case gatekeeper.Resumed:
 			end(f, b.Why)
 		case gatekeeper.Vetoed:
@@ -232,7 +234,7 @@ func ruleOf(r gatekeeper.Release, facts []gatekeeper.Fact, file *rules.File, nam
 		for _, rule := range file.Rules {
 			if rule.Name == name {
 				out.Expr, out.For, out.Interval, out.Route = rule.Expr, gatekeeper.Duration(rule.For), gatekeeper.Duration(rule.Interval), rule.Response.Do
-				out.coverage = file.Coverage
+				out.coverage, out.unit = file.Coverage, unitOf(rule.Expr, c)
 			}
 		}
 	}

@@ -16,6 +16,7 @@ import (
 
 // Replayed is what the record leads to, by the same code as the daemon's.
 type Replayed struct {
+	Decided     bool     `json:"decided"`               // a rollback was decided
 	Fulls       []Full   `json:"fulls,omitempty"`       // each time that a rule's `for` was full
 	Missing     []Gap    `json:"missing,omitempty"`     // what the record does not have
 	Differences []string `json:"differences,omitempty"` // between what it leads to and what was done
@@ -201,6 +202,7 @@ func (p *replay) passed() {
 // end tells what the record lacks. The latest slots of an open release are journaled later.
 func (p *replay) end() {
 	end := cmp.Or(p.release.DecidedAt, p.release.ClosedAt)
+	p.out.Decided = p.release.Decision != nil
 	for _, name := range p.order {
 		of := p.followers[name]
 		for _, full := range of.fulls {
@@ -213,13 +215,17 @@ func (p *replay) end() {
 
 // Says tells the result in a sentence.
 func (r Replayed) Says() string {
-	switch {
-	case !r.Same():
+	if !r.Same() {
 		return "REPLAYED: THE RECORD DOES NOT LEAD TO WHAT WAS DONE: " + strings.Join(r.Differences, "; ")
-	case len(r.Missing) > 0:
-		return fmt.Sprintf("replayed: the record leads to the same decision; it lacks slots of %s", strings.Join(missingRules(r.Missing), ", "))
 	}
-	return "replayed: the record leads to the same decision"
+	says := "replayed: the record leads to the same decision"
+	if !r.Decided {
+		says = "replayed: the record leads to no decision either"
+	}
+	if len(r.Missing) > 0 {
+		says += "; it lacks slots of " + strings.Join(missingRules(r.Missing), ", ")
+	}
+	return says
 }
 
 func missingRules(gaps []Gap) []string {
