@@ -98,11 +98,11 @@ func TestPipelineArgoCD(t *testing.T) {
 	text := strings.ReplaceAll(pipeline(t, "argocd/hooks.yaml"), "--retry 6", "--retry 1")
 	for doc := yaml.NewDecoder(strings.NewReader(text)); ; {
 		var h hook
-		if err := doc.Decode(&h); errors.Is(err, io.EOF) {
+		err := doc.Decode(&h)
+		if errors.Is(err, io.EOF) {
 			break
-		} else {
-			require.NoError(t, err)
 		}
+		require.NoError(t, err)
 		hooks[h.Metadata.Annotations["argocd.argoproj.io/hook"]] = h
 	}
 	w := startWorks(t)
@@ -114,7 +114,7 @@ func TestPipelineArgoCD(t *testing.T) {
 			vars := w.prepare(t, &one)
 			code, said := w.argo(t, hooks, vars)
 			require.Equal(t, one.code, code, "%s", said)
-			if one.away && one.if_ == "continue" {
+			if one.away && one.absent == "continue" {
 				return
 			}
 			w.check(t, one, said)
@@ -155,6 +155,20 @@ type spinnaker struct {
 const openedID = "#stage('Open the release')['context']['webhook']['body']['id']"
 
 var spel = regexp.MustCompile(`\$\{(.*?)\}`)
+
+// newSpinnaker reads the stages of orca's configuration.
+func newSpinnaker(t *testing.T, w *works, config string, values map[string]string) *spinnaker {
+	t.Helper()
+	var orca struct {
+		Webhook struct{ Preconfigured []spinnakerStage }
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(config), &orca))
+	s := &spinnaker{works: w, t: t, stages: map[string]spinnakerStage{}, values: values}
+	for _, stage := range orca.Webhook.Preconfigured {
+		s.stages[stage.Type] = stage
+	}
+	return s
+}
 
 func (s *spinnaker) expand(text string, more map[string]string) string {
 	s.t.Helper()
@@ -292,20 +306,13 @@ func TestPipelineSpinnaker(t *testing.T) {
 				config = strings.Replace(config, "successStatuses: passed", "successStatuses: passed,inconclusive", 1)
 				config = strings.Replace(config, ",inconclusive\n", "\n", 1)
 			}
-			if one.if_ == "continue" {
+			if one.absent == "continue" {
 				text = strings.NewReplacer(`"failPipeline": true`, `"failPipeline": false`, `"continuePipeline": false`, `"continuePipeline": true`).Replace(text)
 			}
-			var orca struct {
-				Webhook struct{ Preconfigured []spinnakerStage }
-			}
-			require.NoError(t, yaml.Unmarshal([]byte(config), &orca))
-			s := &spinnaker{works: w, t: t, stages: map[string]spinnakerStage{}, values: map[string]string{
+			s := newSpinnaker(t, w, config, map[string]string{
 				"GATEKEEPER_URL": vars["GATEKEEPER_URL"], "GATEKEEPER_TOKEN": pipelineToken, "parameters['version']": "v2",
-				openedID: "", "execution['id']": strings.NewReplacer(" ", "-", ",", "").Replace(name),
-			}}
-			for _, stage := range orca.Webhook.Preconfigured {
-				s.stages[stage.Type] = stage
-			}
+				openedID: "", "execution['id']": idOf(name),
+			})
 			status, said := s.pipeline(text)
 			t.Log(said)
 			if one.deploy != "" { // nobody says that it failed: the release is watched, and ends by itself
@@ -316,7 +323,7 @@ func TestPipelineSpinnaker(t *testing.T) {
 			require.Equal(t, one.code == 0 && !one.away, status == "SUCCEEDED", said)
 			if one.away {
 				_, err := os.Stat(w.workspace + "/deployed")
-				require.Equal(t, one.if_ == "continue", err == nil, said)
+				require.Equal(t, one.absent == "continue", err == nil, said)
 				return
 			}
 			w.check(t, one, said)
@@ -328,14 +335,7 @@ func TestPipelineSpinnaker(t *testing.T) {
 	t.Run("extend", func(t *testing.T) {
 		one := errand{}
 		vars := w.prepare(t, &one)
-		var orca struct {
-			Webhook struct{ Preconfigured []spinnakerStage }
-		}
-		require.NoError(t, yaml.Unmarshal([]byte(pipeline(t, "spinnaker/orca-local.yml")), &orca))
-		s := &spinnaker{works: w, t: t, stages: map[string]spinnakerStage{}, values: vars}
-		for _, stage := range orca.Webhook.Preconfigured {
-			s.stages[stage.Type] = stage
-		}
+		s := newSpinnaker(t, w, pipeline(t, "spinnaker/orca-local.yml"), vars)
 		w.gives(0, "release", "open", "--id", "longer", "--version", "v2", "-f", w.workspace+"/health.yml", "--deployed")
 		status, said := s.stage("gatekeeperExtend", map[string]string{"release": "longer", "by": "1s"})
 		require.Equal(t, "SUCCEEDED", status, said)

@@ -108,11 +108,11 @@ func TestPipelineGitHubActions(t *testing.T) {
 			vars := w.prepare(t, &one)
 			flow := flow
 			flow.Env = maps.Clone(flow.Env)
-			flow.Env["IF_UNREACHABLE"], flow.Env["IF_INCONCLUSIVE"] = one.if_, one.unclear
+			flow.Env["IF_UNREACHABLE"], flow.Env["IF_INCONCLUSIVE"] = one.absent, one.unclear
 			w.path = bin + ":" + os.Getenv("PATH")
 			r := &runner{works: w, values: map[string]string{
 				"vars.GATEKEEPER_URL": vars["GATEKEEPER_URL"], "secrets.GATEKEEPER_TOKEN": pipelineToken, "github.actor": "ann",
-				"github.run_id": strings.NewReplacer(" ", "-", ",", "").Replace(name), "github.run_attempt": "1", "inputs.version": "v2", "inputs.extend": "1s",
+				"github.run_id": idOf(name), "github.run_attempt": "1", "inputs.version": "v2", "inputs.extend": "1s",
 			}}
 			code, said := r.job(t, flow, flow.Jobs["release"].Steps)
 			require.Equal(t, one.code, code, "%s", said)
@@ -216,7 +216,7 @@ func TestPipelineGitLab(t *testing.T) {
 				text = strings.Replace(text, "# allow_failure:", "allow_failure:", 1)
 			}
 			maps.Copy(vars, map[string]string{
-				"CI_COMMIT_TAG": "v2", "CI_PIPELINE_ID": strings.NewReplacer(" ", "-", ",", "").Replace(name), "GITLAB_USER_LOGIN": "ann", "EXTEND": "1s",
+				"CI_COMMIT_TAG": "v2", "CI_PIPELINE_ID": idOf(name), "GITLAB_USER_LOGIN": "ann", "EXTEND": "1s",
 			})
 			code, said := w.gitlab(t, text, vars)
 			require.Equal(t, one.code, code, "%s", said)

@@ -63,12 +63,15 @@ type errand struct {
 	ratio   float64 // of errors of the new version
 	backend string
 	away    bool   // Gatekeeper can't be reached
-	if_     string // IF_UNREACHABLE
+	absent  string // IF_UNREACHABLE
 	unclear string // IF_INCONCLUSIVE
 
 	code    int // of the step that tells; 0: the pipeline succeeds
 	outcome gatekeeper.Outcome
 }
+
+// idOf makes an id of an errand's name.
+func idOf(name string) string { return strings.NewReplacer(" ", "-", ",", "").Replace(name) }
 
 // errands are what every pipeline is tried with.
 var errands = map[string]errand{
@@ -78,7 +81,7 @@ var errands = map[string]errand{
 	"inconclusive":       {backend: "nothing", code: 5, outcome: gatekeeper.OutcomeInconclusive},
 	"inconclusive, pass": {backend: "nothing", unclear: "pass", outcome: gatekeeper.OutcomeInconclusive},
 	"away":               {away: true, code: 7},
-	"away, continue":     {away: true, if_: "continue"},
+	"away, continue":     {away: true, absent: "continue"},
 }
 
 // prepare makes the workspace and the world of an errand and gives the pipeline's variables.
@@ -87,8 +90,8 @@ func (w *works) prepare(t *testing.T, one *errand) map[string]string {
 	if one.backend == "" {
 		one.backend = "well"
 	}
-	if one.if_ == "" {
-		one.if_ = "fail"
+	if one.absent == "" {
+		one.absent = "fail"
 	}
 	if one.unclear == "" {
 		one.unclear = "fail"
@@ -108,7 +111,7 @@ func (w *works) prepare(t *testing.T, one *errand) map[string]string {
 	if one.away {
 		url = "http://" + freeAddress(t)
 	}
-	return map[string]string{"GATEKEEPER_URL": url, "GATEKEEPER_TOKEN": pipelineToken, "IF_UNREACHABLE": one.if_, "IF_INCONCLUSIVE": one.unclear}
+	return map[string]string{"GATEKEEPER_URL": url, "GATEKEEPER_TOKEN": pipelineToken, "IF_UNREACHABLE": one.absent, "IF_INCONCLUSIVE": one.unclear}
 }
 
 // give sets the ratio of errors of a service's new version.
@@ -122,7 +125,7 @@ func (h *hostile) give(service string, ratio float64) {
 func (w *works) check(t *testing.T, one errand, said string) {
 	t.Helper()
 	_, err := os.Stat(filepath.Join(w.workspace, "deployed"))
-	require.Equal(t, !one.away || one.if_ == "continue", err == nil, "%s", said)
+	require.Equal(t, !one.away || one.absent == "continue", err == nil, "%s", said)
 	require.Equal(t, one.outcome != gatekeeper.OutcomeRolledBack, w.on("checkout"), "%s", said)
 	require.NotContains(t, said, pipelineToken)
 	if one.away {
@@ -180,7 +183,7 @@ func TestPipelines(t *testing.T) {
 					}
 					file := filepath.Join(t.TempDir(), script)
 					write(t, file, text)
-					code, said := w.shell(t, env, file, strings.NewReplacer(" ", "-", ",", "").Replace(name), "v2", health, "./deploy")
+					code, said := w.shell(t, env, file, idOf(name), "v2", health, "./deploy")
 					if one.code == 9 {
 						one.code = 1
 					}
