@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -267,4 +268,22 @@ func TestABadPartChangesNothing(t *testing.T) {
 	r.reload(good)
 	require.True(t, r.metric("gatekeeper_config_last_reload_successful 1"))
 	require.Equal(t, 0, r.stop(), "%s", r.said)
+}
+
+// A web_config_file that begins to ask for TLS is refused: the daemon would be served as before.
+func TestAReloadCantTurnTLSOn(t *testing.T) {
+	dir := t.TempDir()
+	certificate(t, dir, "alice")
+	web := filepath.Join(dir, "web.yml")
+	require.NoError(t, os.WriteFile(web, []byte("http_server_config: {http2: false}\n"), 0o600))
+	stop, said := begin(t, dir, "web_config_file: web.yml\n")
+	require.NoError(t, os.WriteFile(web, []byte(mutual), 0o600))
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+	eventually(t, func() bool {
+		return strings.Contains(said.String(), "whether TLS is served can't be changed while the daemon runs")
+	}, said)
+	require.NoError(t, os.WriteFile(web, []byte("http_server_config: {http2: false}\n"), 0o600))
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+	eventually(t, func() bool { return strings.Contains(said.String(), "the configuration was reloaded") }, said)
+	require.Equal(t, 0, stop(), "%s", said)
 }
