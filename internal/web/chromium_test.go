@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/engine"
 	"github.com/gatekeeper-engine/gatekeeper/internal/api"
 	"github.com/gatekeeper-engine/gatekeeper/internal/servertest"
 )
@@ -40,7 +41,7 @@ func newChromium(t *testing.T, more ...chromedp.ExecAllocatorOption) chromium {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	t.Cleanup(func() { cancel(); stop(); stopAllocator() })
 	c := chromium{t, ctx}
-	c.do(chromedp.EmulateViewport(1100, 900))
+	c.do(chromedp.EmulateViewport(1100, 860))
 	return c
 }
 
@@ -85,7 +86,11 @@ func (c chromium) reads(says string) {
 // shot keeps a picture of the page where pictures are asked for.
 func (c chromium) shot(name string) {
 	c.t.Helper()
-	image := ask(c, chromedp.FullScreenshot(100))
+	c.keep(name, ask(c, chromedp.FullScreenshot(100)))
+}
+
+func (c chromium) keep(name string, image []byte) {
+	c.t.Helper()
 	require.NotEmpty(c.t, image)
 	if *screenshots != "" {
 		require.NoError(c.t, os.WriteFile(filepath.Join(*screenshots, name+".png"), image, 0o600))
@@ -96,19 +101,25 @@ func (c chromium) shot(name string) {
 func (c chromium) looks(name string) {
 	c.t.Helper()
 	c.shot(name)
+	c.keep(name+"-top", ask(c, chromedp.CaptureScreenshot()))
 	tell(c, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}})
 	c.shot(name + "-dark")
 	tell(c, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{})
 	c.do(chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile))
 	require.False(c.t, evaluate[bool](c, `document.documentElement.scrollWidth > 390`), "%s is wider than a phone", name)
 	c.shot(name + "-phone")
-	c.do(chromedp.EmulateViewport(1100, 900))
+	c.keep(name+"-phone-top", ask(c, chromedp.CaptureScreenshot()))
+	c.do(chromedp.EmulateViewport(1100, 860))
 }
 
 // A release goes bad while somebody looks: the page says so by itself, on to the end.
 func TestPageFollowsARollback(t *testing.T) {
 	s := newShop(t)
 	c := newChromium(t)
+	before := 3 * time.Second
+	if *screenshots != "" {
+		before = 25 * time.Second // there is more to see
+	}
 	s.open("r1", checkout)
 	c.do(chromedp.Navigate(s.site.URL + "/releases/r1"))
 	evaluate[bool](c, `window.stayed = true`)
@@ -116,7 +127,7 @@ func TestPageFollowsARollback(t *testing.T) {
 	require.Regexp(t, `The window ends\s+(in\s+)?(30:00|29:\d\d)`, c.text(), "it counts down")
 	c.reads("What the rules see")
 	c.do(chromedp.SetValue("#why", "looking at it"), chromedp.Focus("#why"))
-	s.until("r1", func(r gatekeeper.Release) bool { return time.Since(r.DeployedAt) > 8*time.Second })
+	s.until("r1", func(r gatekeeper.Release) bool { return time.Since(r.DeployedAt) > before })
 	c.looks("watching")
 	s.fails("1.4.2", 0.05)
 	c.reads("HighErrorRate: 0.05")
@@ -140,7 +151,7 @@ func TestLogInAndApprove(t *testing.T) {
 	s.open("done", checkout)
 	s.until("done", gatekeeper.Release.Closed)
 	s.open("r1", holding)
-	s.open("fine", strings.Replace(checkout, "service: checkout", "service: search", 1))
+	s.open("fine", strings.Replace(checkout, "service: checkout", "service: search", 1), func(r *engine.OpenRequest) { r.Version = "7.0.1" })
 	s.until("r1", inState(gatekeeper.Holding))
 	c.do(chromedp.Navigate(s.site.URL + "/releases/r1"))
 	c.reads("Show a token")

@@ -169,11 +169,11 @@ func (s *shop) open(id, file string, with ...func(*engine.OpenRequest)) gatekeep
 	for _, f := range with {
 		f(&req)
 	}
-	_, err := s.engine.Open(s.t.Context(), req)
-	require.NoError(s.t, err)
 	s.mu.Lock()
 	s.live = req.Version
 	s.mu.Unlock()
+	_, err := s.engine.Open(s.t.Context(), req)
+	require.NoError(s.t, err)
 	r, err := s.engine.Deployed(s.t.Context(), id, engine.By{Actor: "ci"})
 	require.NoError(s.t, err)
 	return r

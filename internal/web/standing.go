@@ -145,9 +145,10 @@ func verdicts(r gatekeeper.Release) []verdict {
 	if r.State == gatekeeper.Verifying {
 		tracks = r.Recovery
 	}
+	latest := readings(r)
 	var all []verdict
 	for _, name := range slices.Sorted(maps.Keys(tracks)) {
-		v := of(tracks[name], r.Latest[name])
+		v := of(tracks[name], latest[name])
 		switch {
 		case r.Muted[name] != "":
 			v.Note = r.Muted[name]
@@ -173,15 +174,39 @@ func verdicts(r gatekeeper.Release) []verdict {
 	return all
 }
 
+// said gives what a reading found, where there is one.
+func said(latest gatekeeper.Reading) string {
+	if latest.Verdict == "" {
+		return ""
+	}
+	return timeline.Seen(latest)
+}
+
+// readings gives what the verdicts rest on. After a rollback the latest readings are of the version returned to:
+// what was decided on is in the decision.
+func readings(r gatekeeper.Release) map[string]gatekeeper.Reading {
+	if r.Decision == nil || r.State == gatekeeper.Verifying {
+		return r.Latest
+	}
+	all := map[string]gatekeeper.Reading{}
+	if len(r.Recovery) == 0 {
+		maps.Copy(all, r.Latest)
+	}
+	for _, b := range r.Decision.Breaches {
+		all[b.Rule] = b.Reading
+	}
+	return all
+}
+
 func of(t gatekeeper.Track, latest gatekeeper.Reading) verdict {
 	v := verdict{Rule: t.Rule, Says: timeline.Words(string(t.Verdict)), Tone: timeline.Quiet}
 	switch {
 	case t.Verdict.Blind():
 		v.Tone, v.Seen = timeline.Warn, latest.Detail
 	case t.Verdict == gatekeeper.Unhealthy:
-		v.Tone, v.Seen = timeline.Bad, timeline.Seen(latest)
+		v.Tone, v.Seen = timeline.Bad, said(latest)
 	case t.Verdict == gatekeeper.Healthy:
-		v.Tone, v.Seen = timeline.Good, timeline.Seen(latest)
+		v.Tone, v.Seen = timeline.Good, said(latest)
 	}
 	if pending := t.Pending(); !pending.IsZero() && v.Tone != timeline.Bad {
 		v.Note = fmt.Sprintf("pending since %s", pending.UTC().Format("15:04:05 UTC"))
