@@ -82,6 +82,7 @@ func (f *faulty) ends(t *testing.T, id string, code int) string {
 	got, told, errs := f.try("release", "wait", id)
 	require.Equal(t, code, got, "%s\n%s", told, errs)
 	t.Log("\n" + told)
+	f.replays(t, id, filepath.Join(f.dir, "health.yml"))
 	return told
 }
 

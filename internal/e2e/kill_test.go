@@ -163,4 +163,5 @@ func killed(t *testing.T, m moment, g *target, retry string) {
 	require.Equal(t, "v1", live)
 	require.Equal(t, 1, keys, "distinct keys")
 	require.Equal(t, 1, effects, "effects at the target\n%s", told.stdout)
+	v.replays(t, id, filepath.Join(v.dir, "health.yml"))
 }
