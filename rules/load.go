@@ -38,6 +38,7 @@ type loader struct {
 	rules  []*ruleNode
 	routes []*routeNode
 	hasTo  bool // there is a respond section
+	floor  *ruleNode
 
 	records    records
 	recordings []Recording
@@ -110,6 +111,7 @@ func (l *loader) keys(r *reader, f *File, ruleFiles, slos **yaml.Node) []key {
 		{name: "min_traffic", read: func(n *yaml.Node) {
 			if e := r.expression(n, "min_traffic"); e != nil {
 				f.MinTraffic = e.text
+				l.floor = floorNode(r, n, e)
 			}
 		}},
 		{name: "coverage", read: func(n *yaml.Node) { f.Coverage = r.share(n, "coverage") }},
@@ -128,6 +130,18 @@ func (l *loader) keys(r *reader, f *File, ruleFiles, slos **yaml.Node) []key {
 		{name: "blast_radius", later: laterBudget},
 		{name: "checks", later: laterChecks},
 		{name: "steps", later: laterSteps},
+	}
+}
+
+// floorNode is min_traffic as a rule that has only an expression.
+func floorNode(r *reader, n *yaml.Node, e *expression) *ruleNode {
+	const name = "min_traffic"
+	return &ruleNode{
+		Rule: Rule{
+			Name: name, Alert: name, Expr: e.text, Interval: DefaultInterval,
+			Range: e.reach, VersionBound: e.versionBound, File: r.src.name, Line: n.Line,
+		},
+		r: r, at: n, nodes: map[string]*yaml.Node{"expr": n}, expr: e,
 	}
 }
 

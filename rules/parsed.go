@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -18,7 +19,16 @@ type Parsed struct {
 	Usable   bool     // Load would give File
 	Problems Problems // Load's, sorted
 	Rules    []*ParsedRule
+	Floor    *ParsedRule    // min_traffic, as a rule that has only an expression; nil: there is none
 	Routes   []*ParsedRoute // of respond
+}
+
+// Expressions gives everything that the backend is asked: the rules, and min_traffic behind them.
+func (p *Parsed) Expressions() []*ParsedRule {
+	if p.Floor == nil {
+		return p.Rules
+	}
+	return append(slices.Clone(p.Rules), p.Floor)
 }
 
 // Place is a part of one of a bundle's files.
@@ -54,18 +64,27 @@ func Parse(b Bundle) *Parsed {
 	p := &Parsed{Bundle: b, File: l.load()}
 	p.Usable, p.Problems = !l.out.failed, l.out.sorted()
 	for _, r := range l.rules {
-		if r.expr == nil {
-			continue
+		if r.expr != nil {
+			p.Rules = append(p.Rules, parsedRule(r))
 		}
-		p.Rules = append(p.Rules, &ParsedRule{
-			Rule: r.Rule, AST: r.expr.ast, Source: follow(r.nodes["expr"]).Value,
-			First: follow(r.at).Line, Last: r.r.src.lastLine(r.at), node: r,
-		})
+	}
+	if l.floor != nil && l.floor.expr != nil {
+		p.Floor = parsedRule(l.floor)
+		for _, r := range p.Rules { // it is asked along with each of them
+			p.Floor.Interval = min(p.Floor.Interval, r.Interval)
+		}
 	}
 	for _, t := range l.routes {
 		p.Routes = append(p.Routes, &ParsedRoute{Response: t.Response, nodes: t.nodes, reader: t.reader})
 	}
 	return p
+}
+
+func parsedRule(r *ruleNode) *ParsedRule {
+	return &ParsedRule{
+		Rule: r.Rule, AST: r.expr.ast, Source: follow(r.nodes["expr"]).Value,
+		First: follow(r.at).Line, Last: r.r.src.lastLine(r.at), node: r,
+	}
 }
 
 // Text gives one of the bundle's files by its name in messages.
@@ -115,7 +134,7 @@ func (r *ParsedRule) Part(from, to int) Place {
 func (r *ParsedRule) Key(name string) Place {
 	n := r.node.nodes[name]
 	if n == nil {
-		n = r.node.nodes["alert"]
+		n = cmp.Or(r.node.nodes["alert"], r.node.at)
 	}
 	return r.node.r.node(n)
 }

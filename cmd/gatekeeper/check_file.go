@@ -92,6 +92,9 @@ func (c checked) print(w io.Writer) error {
 			fmt.Fprintf(w, "    %s\n", text)
 		}
 	}
+	for _, text := range c.about("min_traffic") {
+		fmt.Fprintf(w, "  min_traffic: %s\n", text)
+	}
 	if c.fixable > 0 {
 		fmt.Fprintf(w, "%d of the rewrites are safe: gatekeeper check --fix %s\n", c.fixable, c.File)
 	}

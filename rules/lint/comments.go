@@ -54,7 +54,7 @@ func readComments(p *rules.Parsed) []*comment {
 			if said := ignoreText.FindStringSubmatch(line[m[4]:m[5]]); said != nil {
 				c.check, c.reason = said[1], strings.TrimSpace(said[2])
 			}
-			c.first, c.last = scope(p.Rules, name, lines, i+1)
+			c.first, c.last = scope(p.Expressions(), name, lines, i+1)
 			all = append(all, c)
 		}
 	}

@@ -15,6 +15,7 @@ var checkCounter = &Spec{
 	Finds: "a counter that is compared without `rate()` or `increase()`, or read by a function for gauges",
 	Why:   "A counter only grows: once it is over a limit it stays there until the process restarts, however well the release does.",
 	rule:  lintCounter,
+	floor: true,
 }
 
 // forGauges are functions that take a counter's reset for a fall.
@@ -27,7 +28,7 @@ func lintCounter(r *rule) []finding {
 		if !ok || !strings.HasSuffix(vs.Name, "_total") {
 			return nil
 		}
-		call, counted := around(path)
+		call, counted := around(vs, path)
 		switch {
 		case call != nil && forGauges[call.Func.Name] != "":
 			found = append(found, r.at(rules.Warning, call.PositionRange(),
@@ -45,7 +46,7 @@ func lintCounter(r *rule) []finding {
 
 // around gives the function over the range of a selector, if it has one, and whether what stands
 // around it asks only whether there are series.
-func around(path []parser.Node) (call *parser.Call, counted bool) {
+func around(selector parser.Expr, path []parser.Node) (call *parser.Call, counted bool) {
 	for i := len(path) - 1; i >= 0; i-- {
 		switch n := path[i].(type) {
 		case *parser.MatrixSelector, *parser.SubqueryExpr:
@@ -66,9 +67,9 @@ func around(path []parser.Node) (call *parser.Call, counted bool) {
 				return nil, true
 			}
 		case *parser.BinaryExpr:
-			switch n.Op {
-			case parser.LUNLESS, parser.LAND, parser.SUB, parser.LOR:
-				return nil, true // new series, guards and differences
+			switch {
+			case n.Op == parser.LUNLESS, n.Op == parser.SUB, n.Op == parser.LAND && within(selector, n.RHS):
+				return nil, true // new series, differences and guards
 			}
 		}
 	}

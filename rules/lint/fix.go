@@ -118,13 +118,14 @@ func (f fix) make(b rules.Bundle) (rules.Bundle, bool) {
 
 // only says that nothing but the expression of the fix's rule differs between two readings.
 func (f fix) only(before, after *rules.Parsed) bool {
-	if len(before.Rules) != len(after.Rules) || before.Usable != after.Usable {
+	olds, news := before.Expressions(), after.Expressions()
+	if len(olds) != len(news) || before.Usable != after.Usable {
 		return false
 	}
-	for i, old := range before.Rules {
-		now, was := after.Rules[i].Rule, old.Rule
+	for i, old := range olds {
+		now, was := news[i].Rule, old.Rule
 		if old.File == f.rule.File && old.First == f.rule.First && old.Source == f.rule.Source {
-			if after.Rules[i].Source != f.want {
+			if news[i].Source != f.want {
 				return false
 			}
 			was.Expr, was.Range, was.VersionBound = now.Expr, now.Range, now.VersionBound
@@ -135,5 +136,6 @@ func (f fix) only(before, after *rules.Parsed) bool {
 	}
 	old, now := *before.File, *after.File
 	old.Rules, now.Rules = nil, nil
+	old.MinTraffic, now.MinTraffic = "", "" // compared above, as an expression
 	return reflect.DeepEqual(old, now)
 }

@@ -16,6 +16,7 @@ var checkHistogramLE = &Spec{
 	Finds: "a `histogram_quantile()` over buckets that are aggregated without `le`",
 	Why:   "Without le there are no buckets to read: the quantile is always empty, and the rule never finds harm.",
 	rule:  lintHistogramLE,
+	floor: true,
 }
 
 func lintHistogramLE(r *rule) []finding {

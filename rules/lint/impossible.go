@@ -37,7 +37,7 @@ func lintImpossible(r *rule) []finding {
 			fmt.Sprintf("%s never holds: a share is at most 1", o.Limit), fmt.Sprintf("Write %v%% as %v.", o.Compare[0].Value, o.Compare[0].Value/100)))
 	case holds.empty(o.Compare):
 		found = append(found, r.at(rules.Error, r.AST.PositionRange(), fmt.Sprintf("%s never holds%s", o.Limit, what.because()), "Correct the comparison."))
-	case all && !math.IsInf(low, -1) && (what != share || !math.IsInf(high, 1)):
+	case all && what != anything && what != present && !canBeEmpty(o.Expr):
 		found = append(found, r.at(rules.Error, r.AST.PositionRange(), fmt.Sprintf("%s always holds%s", o.Limit, what.because()), "Correct the comparison."))
 	}
 	return found
@@ -65,13 +65,14 @@ func (r *rule) quantiles() []finding {
 type kind string
 
 const (
-	any_  kind = ""
-	count kind = "a count is never below 0"
-	share kind = "a share is between 0 and 1"
+	anything kind = ""
+	count    kind = "a count is never below 0"
+	share    kind = "a share is between 0 and 1"
+	present  kind = "a count that is there is at least 1" // whether it is there can be the question
 )
 
 func (k kind) because() string {
-	if k == any_ {
+	if k == anything {
 		return ""
 	}
 	return ": " + string(k)
@@ -88,7 +89,7 @@ func bounds(e parser.Expr) (low, high float64, what kind) {
 	case *parser.AggregateExpr:
 		switch e.Op {
 		case parser.COUNT:
-			return 1, math.Inf(1), "a count that is there is at least 1"
+			return 1, math.Inf(1), present
 		case parser.SUM, parser.MAX, parser.MIN, parser.AVG:
 			low, high, what := bounds(e.Expr)
 			if what == share && e.Op == parser.SUM {
@@ -101,7 +102,7 @@ func bounds(e parser.Expr) (low, high float64, what kind) {
 			return 0, 1, share
 		}
 	}
-	return math.Inf(-1), math.Inf(1), any_
+	return math.Inf(-1), math.Inf(1), anything
 }
 
 // isShare says that a division's numerator counts a part of what its denominator counts.

@@ -8,6 +8,7 @@ var checkIrate = &Spec{
 	Finds: "`irate()`, which looks at the last two samples only",
 	Why:   "One odd scrape moves it, up and down again: for starts over at each dip, and harm is found late or never.",
 	rule:  lintIrate,
+	floor: true,
 }
 
 func lintIrate(r *rule) []finding {

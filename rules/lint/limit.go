@@ -15,7 +15,7 @@ var checkLimit = &Spec{
 }
 
 func lintLimit(r *rule) []finding {
-	if r.Limit <= 0 {
+	if r.Limit <= 0 || r.Place > 0 { // told once for the group
 		return nil
 	}
 	return []finding{r.about(rules.Info, "alert", fmt.Sprintf("the group of %s has a limit of %d alerts", r.Alert, r.Limit), "Leave it out: what is kept of a reading is capped as it is.")}

@@ -20,6 +20,8 @@ type Spec struct {
 	Why    string // what that means for a release, in one sentence
 	Online bool   // it asks a backend
 
+	floor bool // it looks at min_traffic too
+
 	rule  func(*rule) []finding
 	file  func(*file) []finding
 	asked func(context.Context, *online) ([]finding, error)
@@ -127,7 +129,7 @@ func (r *run) asking(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range r.parsed.Rules {
+	for _, p := range r.parsed.Expressions() {
 		every, ok, err := a.scrapeInterval(ctx, r.parsed.File, p)
 		if err != nil {
 			return err
@@ -182,6 +184,15 @@ type replace struct {
 
 func (r *run) offline() {
 	f := &file{r.parsed}
+	if floor := r.parsed.Floor; floor != nil {
+		one := newRule(r.parsed.File, floor, r.scrape(floor))
+		_, one.measured = r.measured[floor]
+		for _, s := range specs {
+			if s.rule != nil && s.floor {
+				r.add(s, s.rule(one))
+			}
+		}
+	}
 	for _, p := range r.parsed.Rules {
 		one := newRule(r.parsed.File, p, r.scrape(p))
 		_, one.measured = r.measured[p]

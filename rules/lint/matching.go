@@ -15,8 +15,9 @@ import (
 var checkMatching = &Spec{
 	Name:  "matching",
 	Finds: "an operation between two sides that never have the same labels, as in `sum by (pod) (a) / sum(b)`",
-	Why:   "Nothing matches, so the expression is always empty, and the rule never finds harm.",
+	Why:   "Nothing ever matches: the expression is always empty, or its guard never holds.",
 	rule:  lintMatching,
+	floor: true,
 }
 
 func lintMatching(r *rule) []finding {

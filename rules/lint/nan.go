@@ -13,6 +13,7 @@ var checkNaN = &Spec{
 	Finds: "a comparison with `NaN`",
 	Why:   "NaN equals nothing, itself included, so the rule never finds harm, or always with !=.",
 	rule:  lintNaN,
+	floor: true,
 }
 
 func lintNaN(r *rule) []finding {

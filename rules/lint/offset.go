@@ -15,6 +15,7 @@ var checkOffset = &Spec{
 	Finds: "a negative `offset`, and `@` with a fixed time",
 	Why:   "The rule does not see what happens while the release is watched, but what is not there yet or never changes again.",
 	rule:  lintOffset,
+	floor: true,
 }
 
 func lintOffset(r *rule) []finding {

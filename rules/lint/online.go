@@ -70,7 +70,7 @@ func (a *asker) scrapeInterval(ctx context.Context, f *rules.File, p *rules.Pars
 
 // online runs the online checks.
 func (r *run) online(ctx context.Context, a *asker) error {
-	for _, p := range r.parsed.Rules {
+	for _, p := range r.parsed.Expressions() {
 		o := &online{
 			rule: newRule(r.parsed.File, p, r.scrape(p)), backend: a.backend, at: a.at,
 			retention: a.retention, known: a.known, report: r.report,

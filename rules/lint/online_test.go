@@ -92,7 +92,7 @@ func TestOnlineChecks(t *testing.T) {
 		t.Run(c.check, func(t *testing.T) {
 			report, err := lint.Check(t.Context(), one(c.expr), lint.Options{Backend: q, Now: time.Now()})
 			require.NoError(t, err)
-			require.Len(t, report.Costs, 1)
+			require.Len(t, report.Costs, 2, "of the rule, and of min_traffic")
 			if c.check == "" {
 				require.Empty(t, report.Problems)
 				require.Positive(t, report.Costs[0].Samples)
@@ -111,8 +111,9 @@ func TestOnlineChecks(t *testing.T) {
 		o := lint.Options{Backend: dear{q}, Now: time.Now()}
 		report, err := lint.Check(t.Context(), one(expr), o)
 		require.NoError(t, err)
-		require.Len(t, report.Problems, 1, report.Problems)
-		require.Equal(t, "health.yml:9:11: warning: a look reads 6000000 samples in 1s (cost)", report.Problems[0].String())
+		require.Len(t, report.Problems, 2, "the rule, and min_traffic")
+		require.Equal(t, "health.yml:2:14: warning: a look reads 6000000 samples in 1s (cost)", report.Problems[0].String())
+		require.Equal(t, "health.yml:9:11: warning: a look reads 6000000 samples in 1s (cost)", report.Problems[1].String())
 		b := one(expr)
 		b.File = "# gatekeeper:ignore cost: it is asked seldom\n" + b.File
 		report, err = lint.Check(t.Context(), b, o)

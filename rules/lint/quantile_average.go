@@ -14,6 +14,7 @@ var checkQuantileAverage = &Spec{
 	Finds: "an average or a sum of quantiles",
 	Why:   "The average of quantiles is no quantile: one slow instance among many vanishes in it, and so does a slow release.",
 	rule:  lintQuantileAverage,
+	floor: true,
 }
 
 func lintQuantileAverage(r *rule) []finding {

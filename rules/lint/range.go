@@ -17,6 +17,7 @@ var checkRange = &Spec{
 	Finds: "a range shorter than four scrapes",
 	Why:   "Two samples make a rate, and a scrape that is late or lost takes one away: the rule blinks, and for starts over.",
 	rule:  lintRange,
+	floor: true,
 }
 
 // least is how many scrapes a range should hold at least.

@@ -2,6 +2,8 @@ package lint
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/prometheus/prometheus/promql/parser"
 
@@ -27,7 +29,7 @@ func lintRate(r *rule) []finding {
 		return nil
 	}
 	call, by := perSecond(r.operand.Expr)
-	if call == nil {
+	if call == nil || slices.ContainsFunc(promexpr.Selectors(call), ofSeconds) {
 		return nil
 	}
 	what := "a per-second rate"
@@ -40,6 +42,9 @@ func lintRate(r *rule) []finding {
 	r.divide(&f, call, by)
 	return []finding{f}
 }
+
+// ofSeconds says that a metric counts seconds: their rate is a share of the time, as of a processor.
+func ofSeconds(vs *parser.VectorSelector) bool { return strings.Contains(vs.Name, "_seconds") }
 
 // divide offers the ratio: safe where the rule itself says that it means one.
 func (r *rule) divide(f *finding, call *parser.Call, by *parser.AggregateExpr) {

@@ -16,6 +16,7 @@ var checkRegexp = &Spec{
 	Finds: "a regular expression that is a plain text, or has anchors that it has anyway",
 	Why:   "Equality is faster, says what is meant, and lets rules of many services be asked in one query.",
 	rule:  lintRegexp,
+	floor: true,
 }
 
 var variableUse = regexp.MustCompile(`\$\{[^}]*\}`)

@@ -18,6 +18,7 @@ var checkUnboundService = &Spec{
 	Finds: "selectors that are not bound to the service",
 	Why:   "Another service's outage rolls this release back.",
 	rule:  lintUnboundService,
+	floor: true,
 }
 
 func lintUnboundService(r *rule) []finding {
