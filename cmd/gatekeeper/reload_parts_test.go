@@ -163,9 +163,11 @@ func TestAReloadChangesBackends(t *testing.T) {
 	require.True(t, r.metric(`backend="more"`))
 	require.Equal(t, 1, strings.Count(strings.Join(opened(t, r.dir, "kept"), ""), "lock"), "it is open, and was not opened beside itself")
 
-	r.write(r.good() + "default_backend: kept\nbackends:\n" + kept)
+	r.write(r.good() + "default_backend: kept\nbackends:\n" + kept + "  extra: {tsdb: {data_dir: extra}}\n")
 	status, body := r.post()
 	require.Equal(t, 409, status, body)
+	require.DirExists(t, filepath.Join(r.dir, "extra"))
+	require.Empty(t, opened(t, r.dir, "extra"), "what was opened for a reload that is refused is closed again")
 	require.Contains(t, body, `the backend \"main\" can't be left out: its answers judge the open releases r2`)
 	require.True(t, r.metric(`backend="more"`), "nothing was changed")
 	was := askedTwo.Load()
