@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -40,6 +41,7 @@ func (s *site) list(v visit) {
 			body.Open = append(body.Open, stand(s.fresh(v.r.Context(), r)))
 		}
 	}
+	slices.SortStableFunc(body.Open, func(a, b standing) int { return cmp.Compare(loudness[a.Tone], loudness[b.Tone]) })
 	if body.Recent, err = s.recent(v); err != nil {
 		s.refuse(v, err)
 		return

@@ -139,6 +139,9 @@ func after(r gatekeeper.Release) string {
 	return " on " + r.PreviousVersion
 }
 
+// loudness puts what is worse before what is better.
+var loudness = map[timeline.Tone]int{timeline.Bad: 0, timeline.Warn: 1, timeline.Quiet: 2, timeline.Good: 3}
+
 // verdicts gives what each rule says now: of the version returned to, once that is there.
 func verdicts(r gatekeeper.Release) []verdict {
 	tracks := r.Tracks
@@ -169,7 +172,6 @@ func verdicts(r gatekeeper.Release) []verdict {
 			all = append(all, v)
 		}
 	}
-	loudness := map[timeline.Tone]int{timeline.Bad: 0, timeline.Warn: 1, timeline.Quiet: 2, timeline.Good: 3}
 	slices.SortStableFunc(all, func(a, b verdict) int { return cmp.Compare(loudness[a.Tone], loudness[b.Tone]) })
 	return all
 }
