@@ -127,7 +127,7 @@ func (w *writer) rule(r Rule) {
 		w.line("  %s", strings.Join(is, ", "))
 	}
 	if r.Expr != "" {
-		w.line("  %s", r.Expr)
+		w.line("  %s", strings.Join(strings.Fields(r.Expr), " "))
 	}
 	if r.First.IsZero() {
 		w.line("  no slot of it that counted is in the record")
