@@ -99,7 +99,9 @@ func tellHeld(t *testing.T, v *vendor, c Config, pictures notify.Pictures) strin
 	require.NoError(t, err)
 	r, f := gatekeeper.Release{ID: "r1"}, gatekeeper.Fact{}
 	for _, body := range []gatekeeper.Body{
-		gatekeeper.Opened{Service: "shop", Environment: "production", Version: "2"}, gatekeeper.Prepared{}, gatekeeper.Deployed{},
+		gatekeeper.Opened{Service: "shop", Environment: "production", Version: "2"},
+		gatekeeper.Prepared{},
+		gatekeeper.Deployed{},
 		gatekeeper.Held{Reason: gatekeeper.HoldRoute, Breaches: []gatekeeper.Breach{{Rule: "HighErrorRate"}}, Says: "bad"},
 	} {
 		f = gatekeeper.Fact{Seq: r.Seq + 1, At: time.Now(), Body: body}
