@@ -76,7 +76,8 @@ func (r *reader) document(text string) *yaml.Node {
 	if err != nil {
 		at := Place{1, 1}
 		if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
-			at.Line, _ = strconv.Atoi(m[1]) // the expression matched digits
+			line, _ := strconv.Atoi(m[1]) // the expression matched digits
+			at.Line = max(line, 1)
 		}
 		r.fail(at, 1, "syntax", "Look at the indentation and the quotes here and in the line above.", "not YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
 		return nil
@@ -111,6 +112,7 @@ func (r *reader) into(n *yaml.Node, v reflect.Value, what string) {
 		}
 		return
 	case isNull(n):
+		place(v, n)
 		return
 	case t == durationType || t == offsetType:
 		if d, ok := r.duration(n, what, t == offsetType); ok {
@@ -151,13 +153,11 @@ func (r *reader) object(n *yaml.Node, v reflect.Value, what string) {
 		r.wrong(n, "type", "", "%s must be a mapping of keys to values, not %s", what, kindOf(n))
 		return
 	}
+	place(v, n)
 	fields := map[string]reflect.Value{}
 	var names []string
 	for i := range v.NumField() {
-		f := v.Type().Field(i)
-		if f.Type == placeType {
-			v.Field(i).Set(reflect.ValueOf(placeOf(n)))
-		} else if name := f.Tag.Get("yaml"); name != "" && name != "-" {
+		if name := v.Type().Field(i).Tag.Get("yaml"); name != "" && name != "-" {
 			fields[name] = v.Field(i)
 			names = append(names, name)
 		}
@@ -168,6 +168,13 @@ func (r *reader) object(n *yaml.Node, v reflect.Value, what string) {
 		} else {
 			r.unknown(p.key, what, names)
 		}
+	}
+}
+
+// place tells a struct where it stands, if it wants to know.
+func place(v reflect.Value, n *yaml.Node) {
+	if v.Kind() == reflect.Struct && v.NumField() > 0 && v.Type().Field(0).Type == placeType {
+		v.Field(0).Set(reflect.ValueOf(placeOf(n)))
 	}
 }
 
