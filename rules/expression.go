@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/gatekeeper-engine/gatekeeper/internal/yamlnode"
 	"github.com/gatekeeper-engine/gatekeeper/rules/promexpr"
 )
 
@@ -34,7 +35,7 @@ func (r *reader) expression(n *yaml.Node, what string) *expression {
 	if !ok {
 		return nil
 	}
-	n = follow(n)
+	n = yamlnode.Follow(n)
 	if len(text) > maxQuery {
 		r.fail(n, checkPromQL, "Record parts of it in the metric backend.", "%s has more than %d bytes", what, maxQuery)
 		return nil

@@ -5,6 +5,8 @@ import (
 
 	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/gatekeeper-engine/gatekeeper/internal/yamlnode"
 )
 
 // leastInterval keeps a half trusted file from making the daemon busy.
@@ -35,7 +37,7 @@ func (l *loader) groups(r *reader, n *yaml.Node, inline bool) {
 				lines[g.name] = n.Line
 			}},
 			key{name: "interval", read: func(n *yaml.Node) {
-				if s := follow(n); s.Value != "0" && s.Value != "0s" { // which means the default
+				if s := yamlnode.Follow(n); s.Value != "0" && s.Value != "0s" { // which means the default
 					r.durationTo(n, "interval", leastInterval, &g.interval)
 				}
 			}},
@@ -49,7 +51,7 @@ func (l *loader) groups(r *reader, n *yaml.Node, inline bool) {
 		}
 		for i, n := range r.list(g.rules, "rules") {
 			if has(n, "record") {
-				l.record(r, g, n, i)
+				l.record(r, g, n)
 			} else {
 				l.rule(r, g, n, i, inline)
 			}
@@ -62,7 +64,7 @@ func (l *loader) rule(r *reader, g group, n *yaml.Node, place int, inline bool) 
 	rule := &ruleNode{
 		Rule: Rule{
 			Group: g.name, Interval: g.interval, QueryOffset: g.queryOffset, Limit: g.limit,
-			File: r.src.name, Line: follow(n).Line, Place: place,
+			File: r.src.name, Line: yamlnode.Follow(n).Line, Place: place,
 		},
 		r: r, at: n, nodes: map[string]*yaml.Node{}, labels: map[string]pair{},
 	}
@@ -82,18 +84,18 @@ func (l *loader) rule(r *reader, g group, n *yaml.Node, place int, inline bool) 
 		rule.Expr, rule.Range, rule.VersionBound = rule.expr.text, rule.expr.reach, rule.expr.versionBound
 	}
 	switch {
-	case rule.Alert != "" && l.records == recordsOnly:
+	case rule.Alert != "" && l.recording:
 		r.fail(rule.nodes["alert"], checkRecording, "Alerting rules are judged for a release: put them into its health file.", "a file of recording rules can't hold the alert %q", rule.Alert)
 	case rule.Alert != "":
 		l.rules = append(l.rules, rule)
-	case rule.nodes["alert"] == nil && follow(n).Kind == yaml.MappingNode:
+	case rule.nodes["alert"] == nil && yamlnode.Follow(n).Kind == yaml.MappingNode:
 		r.fail(n, checkKey, `Add "alert" to it: the name of what is wrong when the expression gives a sample.`, `the rule has no "alert"`)
 	}
 }
 
 // has says whether a mapping has a key.
 func has(n *yaml.Node, name string) bool {
-	for i, c := range follow(n).Content {
+	for i, c := range yamlnode.Follow(n).Content {
 		if i%2 == 0 && c.Value == name {
 			return true
 		}

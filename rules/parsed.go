@@ -9,6 +9,8 @@ import (
 
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/gatekeeper-engine/gatekeeper/internal/yamlnode"
 )
 
 // Parsed is a bundle as it was read, with the places of its parts: what a linter needs. It does not
@@ -82,8 +84,8 @@ func Parse(b Bundle) *Parsed {
 
 func parsedRule(r *ruleNode) *ParsedRule {
 	return &ParsedRule{
-		Rule: r.Rule, AST: r.expr.ast, Source: follow(r.nodes["expr"]).Value,
-		First: follow(r.at).Line, Last: r.r.src.lastLine(r.at), node: r,
+		Rule: r.Rule, AST: r.expr.ast, Source: yamlnode.Follow(r.nodes["expr"]).Value,
+		First: yamlnode.Follow(r.at).Line, Last: r.r.src.lastLine(r.at), node: r,
 	}
 }
 
@@ -127,7 +129,7 @@ func (b Bundle) Files() []string {
 
 // Part is the place of bytes of the rule's Source.
 func (r *ParsedRule) Part(from, to int) Place {
-	return r.node.r.part(follow(r.node.nodes["expr"]), from, to)
+	return r.node.r.part(yamlnode.Follow(r.node.nodes["expr"]), from, to)
 }
 
 // Key is the place of a key's value, or of the rule's name where it has no such key.
@@ -172,10 +174,10 @@ func valueOf(n *yaml.Node, name string) *yaml.Node {
 	if n == nil {
 		return nil
 	}
-	m := follow(n)
+	m := yamlnode.Follow(n)
 	for i := 0; i+1 < len(m.Content); i += 2 {
 		if m.Content[i].Value == name {
-			return follow(m.Content[i+1])
+			return yamlnode.Follow(m.Content[i+1])
 		}
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"math"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/gatekeeper-engine/gatekeeper/internal/yamlnode"
 )
 
 // ParsePlan reads a rollback plan: the list that stands under a health file's rollback key. Its
@@ -54,7 +56,7 @@ func (r *reader) settings(n *yaml.Node) json.RawMessage {
 		return nil
 	}
 	if _, ok := v.(map[string]any); !ok {
-		r.fail(n, checkType, "", "with must be a mapping of the action's settings, not %s", kindOf(follow(n)))
+		r.fail(n, checkType, "", "with must be a mapping of the action's settings, not %s", yamlnode.Kind(yamlnode.Follow(n)))
 		return nil
 	}
 	data, err := json.Marshal(v)
@@ -67,7 +69,7 @@ func (r *reader) settings(n *yaml.Node) json.RawMessage {
 
 // value gives what JSON can hold of a YAML value.
 func (r *reader) value(n *yaml.Node, what string) (any, bool) {
-	s := follow(n)
+	s := yamlnode.Follow(n)
 	switch s.Kind {
 	case yaml.MappingNode:
 		pairs, ok := r.pairs(n, what)

@@ -13,14 +13,12 @@ import (
 
 	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/gatekeeper-engine/gatekeeper/internal/yamlnode"
 )
 
-// Caps on what YAML may unfold to; aliases count as often as they are used.
-const (
-	maxNodes = 100_000
-	maxBytes = 4 * MaxBundle
-	maxDepth = 50
-)
+// unfolds caps what YAML may unfold to.
+var unfolds = yamlnode.Limits{Nodes: 100_000, Bytes: 4 * MaxBundle, Depth: 50}
 
 // reader reads the YAML of one file strictly and tells what is wrong with positions.
 type reader struct {
@@ -56,27 +54,12 @@ func (r *reader) document(text string) *yaml.Node {
 	} else if !errors.Is(err, io.EOF) {
 		r.syntax(err)
 	}
-	if w := (&weight{}); !w.fits(&doc, 0) {
+	if !unfolds.Fit(&doc) {
 		r.file(checkSyntax, "Write the parts out instead of repeating them by anchors and aliases.",
-			"the YAML unfolds to more than %d values or %d bytes, or nests deeper than %d", maxNodes, maxBytes, maxDepth)
+			"the YAML unfolds to more than %d values or %d bytes, or nests deeper than %d", unfolds.Nodes, unfolds.Bytes, unfolds.Depth)
 		return nil
 	}
 	return doc.Content[0]
-}
-
-// weight measures what a document unfolds to.
-type weight struct{ nodes, bytes int }
-
-func (w *weight) fits(n *yaml.Node, depth int) bool {
-	w.nodes++
-	w.bytes += len(n.Value)
-	if w.nodes > maxNodes || w.bytes > maxBytes || depth > maxDepth {
-		return false
-	}
-	if n.Kind == yaml.AliasNode {
-		return w.fits(n.Alias, depth+1)
-	}
-	return !slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return !w.fits(c, depth+1) })
 }
 
 var yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
@@ -174,21 +157,21 @@ type pair struct{ key, value *yaml.Node }
 
 // pairs gives the keys and values of a mapping, with those it merges by "<<" behind its own.
 func (r *reader) pairs(n *yaml.Node, what string) ([]pair, bool) {
-	m := follow(n)
+	m := yamlnode.Follow(n)
 	if m.Kind != yaml.MappingNode {
-		r.fail(n, checkType, "", "%s must be a mapping of keys to values, not %s", what, kindOf(m))
+		r.fail(n, checkType, "", "%s must be a mapping of keys to values, not %s", what, yamlnode.Kind(m))
 		return nil, false
 	}
 	var own, merged []pair
 	lines := map[string]int{}
 	for i := 0; i+1 < len(m.Content); i += 2 {
 		k, v := m.Content[i], m.Content[i+1]
-		name := follow(k)
+		name := yamlnode.Follow(k)
 		switch first, dup := lines[name.Value]; {
 		case k.ShortTag() == "!!merge":
 			merged = append(merged, r.merged(v, what)...)
 		case name.Kind != yaml.ScalarNode || name.Value == "":
-			r.fail(k, checkType, "", "a key of %s must be a text, not %s", what, kindOf(name))
+			r.fail(k, checkType, "", "a key of %s must be a text, not %s", what, yamlnode.Kind(name))
 		case dup:
 			r.fail(k, checkKey, "Keep one of them.", "%q stands twice in %s; the first time in line %d", name.Value, what, first)
 		default:
@@ -206,7 +189,7 @@ func (r *reader) pairs(n *yaml.Node, what string) ([]pair, bool) {
 }
 
 func (r *reader) merged(v *yaml.Node, what string) []pair {
-	v = follow(v)
+	v = yamlnode.Follow(v)
 	if v.Kind != yaml.SequenceNode {
 		pairs, _ := r.pairs(v, what)
 		return pairs
@@ -221,12 +204,12 @@ func (r *reader) merged(v *yaml.Node, what string) []pair {
 
 // list gives the values of a sequence; nothing at all is an empty one.
 func (r *reader) list(n *yaml.Node, what string) []*yaml.Node {
-	s := follow(n)
-	if isNull(s) {
+	s := yamlnode.Follow(n)
+	if yamlnode.IsNull(s) {
 		return nil
 	}
 	if s.Kind != yaml.SequenceNode {
-		r.fail(n, checkType, `Begin each entry with "- ".`, "%s must be a list, not %s", what, kindOf(s))
+		r.fail(n, checkType, `Begin each entry with "- ".`, "%s must be a list, not %s", what, yamlnode.Kind(s))
 		return nil
 	}
 	return s.Content
@@ -234,9 +217,9 @@ func (r *reader) list(n *yaml.Node, what string) []*yaml.Node {
 
 // text reads a scalar as a text; numbers and the like are taken as they are written.
 func (r *reader) text(n *yaml.Node, what string) (string, bool) {
-	s := follow(n)
-	if s.Kind != yaml.ScalarNode || isNull(s) {
-		r.fail(n, checkType, "", "%s must be a text, not %s", what, kindOf(s))
+	s := yamlnode.Follow(n)
+	if s.Kind != yaml.ScalarNode || yamlnode.IsNull(s) {
+		r.fail(n, checkType, "", "%s must be a text, not %s", what, yamlnode.Kind(s))
 		return "", false
 	}
 	return s.Value, true
@@ -254,14 +237,14 @@ func (r *reader) filled(n *yaml.Node, what string) (string, bool) {
 
 // texts reads a mapping of texts.
 func (r *reader) texts(n *yaml.Node, what string) map[string]pair {
-	if isNull(follow(n)) {
+	if yamlnode.IsNull(yamlnode.Follow(n)) {
 		return nil
 	}
 	pairs, _ := r.pairs(n, what)
 	all := map[string]pair{}
 	for _, p := range pairs {
 		if _, ok := r.text(p.value, fmt.Sprintf("%q in %s", p.key.Value, what)); ok {
-			all[p.key.Value] = pair{p.key, follow(p.value)}
+			all[p.key.Value] = pair{p.key, yamlnode.Follow(p.value)}
 		}
 	}
 	return all
@@ -284,8 +267,8 @@ func (r *reader) oneOf(n *yaml.Node, what string, words ...string) (string, bool
 // boolean reads true or false.
 func (r *reader) boolean(n *yaml.Node, what string) bool {
 	var v bool
-	if s := follow(n); s.ShortTag() != "!!bool" || s.Decode(&v) != nil {
-		r.fail(n, checkType, "", "%s must be true or false, not %s", what, kindOf(s))
+	if s := yamlnode.Follow(n); s.ShortTag() != "!!bool" || s.Decode(&v) != nil {
+		r.fail(n, checkType, "", "%s must be true or false, not %s", what, yamlnode.Kind(s))
 	}
 	return v
 }
@@ -293,9 +276,9 @@ func (r *reader) boolean(n *yaml.Node, what string) bool {
 // number reads a number.
 func (r *reader) number(n *yaml.Node, what string) (float64, bool) {
 	var v float64
-	s := follow(n)
+	s := yamlnode.Follow(n)
 	if tag := s.ShortTag(); tag != "!!int" && tag != "!!float" || s.Decode(&v) != nil {
-		r.fail(n, checkType, "", "%s must be a number, not %s", what, kindOf(s))
+		r.fail(n, checkType, "", "%s must be a number, not %s", what, yamlnode.Kind(s))
 		return 0, false
 	}
 	return v, true
@@ -304,8 +287,8 @@ func (r *reader) number(n *yaml.Node, what string) (float64, bool) {
 // whole reads a whole number.
 func (r *reader) whole(n *yaml.Node, what string) int {
 	var v int
-	if s := follow(n); s.ShortTag() != "!!int" || s.Decode(&v) != nil {
-		r.fail(n, checkType, "", "%s must be a whole number, not %s", what, kindOf(s))
+	if s := yamlnode.Follow(n); s.ShortTag() != "!!int" || s.Decode(&v) != nil {
+		r.fail(n, checkType, "", "%s must be a whole number, not %s", what, yamlnode.Kind(s))
 	}
 	return v
 }
@@ -330,27 +313,4 @@ func (r *reader) duration(n *yaml.Node, what string, least time.Duration) (time.
 		return 0, false
 	}
 	return time.Duration(d), true
-}
-
-// follow gives what an alias stands for.
-func follow(n *yaml.Node) *yaml.Node {
-	for n.Kind == yaml.AliasNode {
-		n = n.Alias
-	}
-	return n
-}
-
-func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
-
-func kindOf(n *yaml.Node) string {
-	switch {
-	case n.Kind == yaml.MappingNode:
-		return "a mapping"
-	case n.Kind == yaml.SequenceNode:
-		return "a list"
-	case isNull(n):
-		return "nothing"
-	default:
-		return fmt.Sprintf("%q", capText(n.Value, 60))
-	}
 }

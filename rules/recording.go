@@ -18,6 +18,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/internal/yamlnode"
 )
 
 // Recording is a recording rule: what its expression gives becomes series of its own. A health file
@@ -33,22 +34,12 @@ type Recording struct {
 	Limit       int           // more series than that are an error, and none is recorded; 0 and less: no limit
 	File        string        // the file it stands in
 	Line        int           // of its first key, from 1
-	Place       int           // in its group, from 0, alerting rules included
 }
-
-// records says what a loader does with recording rules.
-type records int
-
-const (
-	recordsNever records = iota // a health file's: each is an error that says where to put it
-	recordsToo                  // beside alerts
-	recordsOnly                 // alerts are errors
-)
 
 // RecordingRules reads a rule file of recording rules only, in their order. Its error is [Problems].
 func RecordingRules(name, text string) ([]Recording, error) {
 	l := newLoader(Bundle{Name: name})
-	l.records = recordsOnly
+	l.recording = true
 	if n := len(text); n > MaxBundle {
 		l.reader(name, "").file(checkSyntax, "Split it into several files.", "the rule file has %d bytes, more than %d", n, MaxBundle)
 	} else {
@@ -60,11 +51,11 @@ func RecordingRules(name, text string) ([]Recording, error) {
 	return l.recordings, nil
 }
 
-// record reads one recording rule, the place-th of its group (model/rulefmt of Prometheus).
-func (l *loader) record(r *reader, g group, n *yaml.Node, place int) {
+// record reads one recording rule (model/rulefmt of Prometheus).
+func (l *loader) record(r *reader, g group, n *yaml.Node) {
 	rule := Recording{
 		Group: g.name, Interval: g.interval, QueryOffset: g.queryOffset, Limit: g.limit,
-		File: r.src.name, Line: follow(n).Line, Place: place,
+		File: r.src.name, Line: yamlnode.Follow(n).Line, Place: place,
 	}
 	own := map[string]pair{}
 	alerting := func(name string) key {
@@ -90,7 +81,7 @@ func (l *loader) record(r *reader, g group, n *yaml.Node, place int) {
 			rule.Labels[name] = p.value.Value
 		}
 	}
-	if l.records == recordsNever {
+	if !l.recording {
 		r.fail(at, checkRecording,
 			"Put it where the metrics are: into a rule file of Prometheus itself, or into a file under recording_rule_files of the embedded backend in the daemon's configuration. An alert here can use what it records.",
 			"a health file can't hold the recording rule %q: all releases would record into one series", rule.Record)
@@ -108,7 +99,7 @@ func (r *reader) metricName(n *yaml.Node) string {
 
 // noVariables refuses variables where there is no release to give them values.
 func (r *reader) noVariables(n *yaml.Node) {
-	n = follow(n)
+	n = yamlnode.Follow(n)
 	for _, m := range variable.FindAllStringIndex(n.Value, -1) {
 		r.tellAt(Error, n, m[0], m[1]-m[0], checkVariable, "Group by the label instead: the alert selects what belongs to its release.",
 			"variable %s can't stand in a recording rule", n.Value[m[0]:m[1]])

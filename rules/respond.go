@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/alertmanager/pkg/labels"
 	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/gatekeeper-engine/gatekeeper/internal/yamlnode"
 )
 
 // route is an entry of respond.
@@ -89,7 +91,7 @@ func (r *reader) matchers(n *yaml.Node) labels.Matchers {
 				to, _ := strconv.Atoi(m[2])
 				offset, length, message = byteAt(text, from), byteAt(text, to)-byteAt(text, from), message[len(m[0]):]
 			}
-			r.tellAt(Error, follow(one), offset, length, checkMatcher,
+			r.tellAt(Error, yamlnode.Follow(one), offset, length, checkMatcher,
 				`Matchers are Alertmanager's: 'severity="critical"', 'team=~"shop|pay"', 'env!="test"'.`, "bad matcher: %s", message)
 			continue
 		}

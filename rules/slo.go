@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/gatekeeper-engine/gatekeeper/internal/yamlnode"
 	"github.com/gatekeeper-engine/gatekeeper/rules/promexpr"
 )
 
@@ -85,7 +86,7 @@ func (l *loader) slos(r *reader, n *yaml.Node, window time.Duration) []SLO {
 func (r *reader) slo(n *yaml.Node) (*sloNode, bool) {
 	s := &sloNode{SLO: SLO{Period: DefaultSLOPeriod, Budget: DefaultSLOBudget}, interval: DefaultInterval}
 	r.object(n, "the SLO",
-		key{name: "name", must: true, read: func(n *yaml.Node) { s.at = follow(n); s.Name, _ = r.name(n, "the SLO's name") }},
+		key{name: "name", must: true, read: func(n *yaml.Node) { s.at = yamlnode.Follow(n); s.Name, _ = r.name(n, "the SLO's name") }},
 		key{name: "objective", must: true, read: func(n *yaml.Node) {
 			if s.Objective = r.percentage(n, "objective"); s.Objective == 1 {
 				r.fail(n, checkValue, "Promise less than everything, such as 99.9%.", "an objective of 100%% allows no error: it has no budget")
@@ -128,7 +129,7 @@ func (r *reader) events(n *yaml.Node, what string) parser.Expr {
 	}
 	if part := beyondCounters(e.ast); part != nil {
 		at := part.PositionRange()
-		r.tellAt(Error, follow(n), int(at.Start), int(at.End-at.Start), checkValue,
+		r.tellAt(Error, yamlnode.Follow(n), int(at.Start), int(at.End-at.Start), checkValue,
 			`Write counters alone, as in http_requests_total{service="${service}", status=~"5.."}, several with + and -: the rates and sums of each window are put around them.`,
 			"%s of an SLO must be counters", what)
 		return nil

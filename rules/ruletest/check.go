@@ -10,6 +10,7 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/internal/rehearsal"
 	"github.com/gatekeeper-engine/gatekeeper/internal/suggest"
+	"github.com/gatekeeper-engine/gatekeeper/internal/yamlnode"
 )
 
 // checkReleases says what is wrong with a test's releases and what happens to them.
@@ -165,7 +166,7 @@ func (e Expectation) check(r *reader) {
 // word alone means any fact of its kind.
 func (e *Expectation) read(r *reader, n *yaml.Node) {
 	e.Place = placeOf(n)
-	if n.Kind == yaml.ScalarNode && !isNull(n) {
+	if n.Kind == yaml.ScalarNode && !yamlnode.IsNull(n) {
 		if _, known := facts[n.Value]; !known {
 			r.unknown(n, "an expectation", words())
 			return
@@ -174,11 +175,11 @@ func (e *Expectation) read(r *reader, n *yaml.Node) {
 		return
 	}
 	if n.Kind != yaml.MappingNode {
-		r.wrong(n, "type", "Write it as {at: 5m, decided: HighErrorRate}.", "an expectation must be a mapping, not %s", kindOf(n))
+		r.wrong(n, "type", "Write it as {at: 5m, decided: HighErrorRate}.", "an expectation must be a mapping, not %s", yamlnode.Kind(n))
 		return
 	}
 	for _, p := range r.pairs(n, "an expectation") {
-		value := follow(p.value)
+		value := yamlnode.Follow(p.value)
 		switch name := p.key.Value; {
 		case name == "at" || name == "within":
 			d, ok := r.duration(value, name, name == "at")
@@ -188,7 +189,7 @@ func (e *Expectation) read(r *reader, n *yaml.Node) {
 				e.Within = d
 			}
 		case value.Kind != yaml.ScalarNode:
-			r.wrong(value, "type", "", "%q must be a text, not %s", name, kindOf(value))
+			r.wrong(value, "type", "", "%q must be a text, not %s", name, yamlnode.Kind(value))
 		case name == "says":
 			e.Says = value.Value
 		case facts[name].of == nil:
@@ -197,7 +198,7 @@ func (e *Expectation) read(r *reader, n *yaml.Node) {
 			r.wrong(p.key, "key", "Make two entries of it.", "an expectation is of one fact: %s or %s", e.Word, name)
 		default:
 			e.Word, e.Value = name, value.Value
-			if isNull(value) || value.Value == "" {
+			if yamlnode.IsNull(value) || value.Value == "" {
 				e.Value = Any
 			}
 		}

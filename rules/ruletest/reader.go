@@ -7,7 +7,6 @@ import (
 	"math"
 	"reflect"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,14 +16,12 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/gatekeeper-engine/gatekeeper/internal/suggest"
+	"github.com/gatekeeper-engine/gatekeeper/internal/yamlnode"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
 )
 
-// Caps on what YAML may unfold to; aliases count as often as they are used.
-const (
-	maxNodes = 2_000_000
-	maxDepth = 50
-)
+// unfolds caps what YAML may unfold to.
+var unfolds = yamlnode.Limits{Nodes: 2_000_000, Bytes: 4 * maxFile, Depth: 50}
 
 // reader reads a test file strictly, as promtool does, and tells what is wrong with positions.
 type reader struct {
@@ -82,28 +79,17 @@ func (r *reader) document(text string) *yaml.Node {
 		r.fail(at, 1, "syntax", "Look at the indentation and the quotes here and in the line above.", "not YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
 		return nil
 	}
-	count := 0
-	if !fits(&doc, 0, &count) {
+	if !unfolds.Fit(&doc) {
 		r.fail(Place{1, 1}, 1, "syntax", "Write the parts out instead of repeating them by anchors and aliases.",
-			"the YAML unfolds to more than %d values, or nests deeper than %d", maxNodes, maxDepth)
+			"the YAML unfolds to more than %d values or %d bytes, or nests deeper than %d", unfolds.Nodes, unfolds.Bytes, unfolds.Depth)
 		return nil
 	}
 	return doc.Content[0]
 }
 
-func fits(n *yaml.Node, depth int, count *int) bool {
-	if *count++; *count > maxNodes || depth > maxDepth {
-		return false
-	}
-	if n.Kind == yaml.AliasNode {
-		return fits(n.Alias, depth+1, count)
-	}
-	return !slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return !fits(c, depth+1, count) })
-}
-
 // into reads a node into v, which keeps its zero where nothing is written.
 func (r *reader) into(n *yaml.Node, v reflect.Value, what string) {
-	n = follow(n)
+	n = yamlnode.Follow(n)
 	t := v.Type()
 	switch {
 	case reflect.PointerTo(t).Implements(selfReadType):
@@ -111,7 +97,7 @@ func (r *reader) into(n *yaml.Node, v reflect.Value, what string) {
 			s.read(r, n)
 		}
 		return
-	case isNull(n):
+	case yamlnode.IsNull(n):
 		place(v, n)
 		return
 	case t == durationType || t == offsetType:
@@ -133,14 +119,14 @@ func (r *reader) into(n *yaml.Node, v reflect.Value, what string) {
 	case reflect.Bool:
 		var b bool
 		if n.Decode(&b) != nil {
-			r.wrong(n, "type", "", "%s must be true or false, not %s", what, kindOf(n))
+			r.wrong(n, "type", "", "%s must be true or false, not %s", what, yamlnode.Kind(n))
 		}
 		v.SetBool(b)
 	case reflect.Float64:
 		v.SetFloat(r.number(n, what))
 	default:
 		if n.Kind != yaml.ScalarNode {
-			r.wrong(n, "type", "", "%s must be a text, not %s", what, kindOf(n))
+			r.wrong(n, "type", "", "%s must be a text, not %s", what, yamlnode.Kind(n))
 			return
 		}
 		v.SetString(n.Value)
@@ -150,7 +136,7 @@ func (r *reader) into(n *yaml.Node, v reflect.Value, what string) {
 // object reads a mapping into a struct: every key is one of its fields, once.
 func (r *reader) object(n *yaml.Node, v reflect.Value, what string) {
 	if n.Kind != yaml.MappingNode {
-		r.wrong(n, "type", "", "%s must be a mapping of keys to values, not %s", what, kindOf(n))
+		r.wrong(n, "type", "", "%s must be a mapping of keys to values, not %s", what, yamlnode.Kind(n))
 		return
 	}
 	place(v, n)
@@ -193,21 +179,21 @@ func (r *reader) pairs(n *yaml.Node, what string) []pair {
 	var own, merged []pair
 	seen := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		k, v := follow(n.Content[i]), n.Content[i+1]
+		k, v := yamlnode.Follow(n.Content[i]), n.Content[i+1]
 		first, twice := seen[k.Value]
 		switch {
 		case n.Content[i].ShortTag() == "!!merge":
-			sources := []*yaml.Node{follow(v)}
+			sources := []*yaml.Node{yamlnode.Follow(v)}
 			if sources[0].Kind == yaml.SequenceNode {
 				sources = sources[0].Content
 			}
 			for _, one := range sources {
-				if one = follow(one); one.Kind == yaml.MappingNode {
+				if one = yamlnode.Follow(one); one.Kind == yaml.MappingNode {
 					merged = append(merged, r.pairs(one, what)...)
 				}
 			}
 		case k.Kind != yaml.ScalarNode:
-			r.wrong(k, "type", "", "a key of %s must be a text, not %s", what, kindOf(k))
+			r.wrong(k, "type", "", "a key of %s must be a text, not %s", what, yamlnode.Kind(k))
 		case twice:
 			r.wrong(k, "key", "Keep one of them.", "%q stands twice in %s; the first time in line %d", k.Value, what, first)
 		default:
@@ -226,19 +212,19 @@ func (r *reader) pairs(n *yaml.Node, what string) []pair {
 
 func (r *reader) texts(n *yaml.Node, v reflect.Value, what string) {
 	if n.Kind != yaml.MappingNode {
-		r.wrong(n, "type", "", "%s must be a mapping of texts, not %s", what, kindOf(n))
+		r.wrong(n, "type", "", "%s must be a mapping of texts, not %s", what, yamlnode.Kind(n))
 		return
 	}
 	all := map[string]string{}
 	for _, p := range r.pairs(n, what) {
-		value := follow(p.value)
+		value := yamlnode.Follow(p.value)
 		switch {
-		case isNull(value):
+		case yamlnode.IsNull(value):
 			all[p.key.Value] = ""
 		case value.Kind == yaml.ScalarNode:
 			all[p.key.Value] = value.Value
 		default:
-			r.wrong(value, "type", "", "%q in %s must be a text, not %s", p.key.Value, what, kindOf(value))
+			r.wrong(value, "type", "", "%q in %s must be a text, not %s", p.key.Value, what, yamlnode.Kind(value))
 		}
 	}
 	v.Set(reflect.ValueOf(all))
@@ -246,7 +232,7 @@ func (r *reader) texts(n *yaml.Node, v reflect.Value, what string) {
 
 func (r *reader) list(n *yaml.Node, v reflect.Value, what string) {
 	if n.Kind != yaml.SequenceNode {
-		r.wrong(n, "type", `Begin each entry with "- ".`, "%s must be a list, not %s", what, kindOf(n))
+		r.wrong(n, "type", `Begin each entry with "- ".`, "%s must be a list, not %s", what, yamlnode.Kind(n))
 		return
 	}
 	all := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
@@ -271,20 +257,20 @@ func (r *reader) duration(n *yaml.Node, what string, signed bool) (time.Duration
 		}
 	}
 	r.wrong(n, "duration", "Write a number and a unit, such as 30s, 5m or 1h30m; the units are ms, s, m, h, d, w and y.",
-		"%s must be a duration, not %s", what, kindOf(n))
+		"%s must be a duration, not %s", what, yamlnode.Kind(n))
 	return 0, false
 }
 
 func (r *reader) number(n *yaml.Node, what string) float64 {
 	v := math.NaN()
 	if tag := n.ShortTag(); n.Kind != yaml.ScalarNode || tag != "!!int" && tag != "!!float" || n.Decode(&v) != nil {
-		r.wrong(n, "type", "Not a number is .nan and infinity .inf in YAML.", "%s must be a number, not %s", what, kindOf(n))
+		r.wrong(n, "type", "Not a number is .nan and infinity .inf in YAML.", "%s must be a number, not %s", what, yamlnode.Kind(n))
 	}
 	return v
 }
 
 func (t *instant) read(r *reader, n *yaml.Node) {
-	if isNull(n) || n.Kind == yaml.ScalarNode && n.Value == "" {
+	if yamlnode.IsNull(n) || n.Kind == yaml.ScalarNode && n.Value == "" {
 		return
 	}
 	if seconds, err := strconv.ParseFloat(n.Value, 64); err == nil && n.Kind == yaml.ScalarNode && math.Abs(seconds) < 1e11 {
@@ -294,7 +280,7 @@ func (t *instant) read(r *reader, n *yaml.Node) {
 	}
 	at, err := time.Parse(time.RFC3339Nano, n.Value)
 	if err != nil || n.Kind != yaml.ScalarNode {
-		r.wrong(n, "value", "Write it as 2026-01-31T00:00:00Z, or as seconds since 1970.", "start_timestamp can't be %s", kindOf(n))
+		r.wrong(n, "value", "Write it as 2026-01-31T00:00:00Z, or as seconds since 1970.", "start_timestamp can't be %s", yamlnode.Kind(n))
 		return
 	}
 	t.Time = at
@@ -303,34 +289,8 @@ func (t *instant) read(r *reader, n *yaml.Node) {
 func (p *pattern) read(r *reader, n *yaml.Node) {
 	p.Place = placeOf(n)
 	if n.Kind != yaml.ScalarNode {
-		r.wrong(n, "type", "", "an entry of rule_files must be a text, not %s", kindOf(n))
+		r.wrong(n, "type", "", "an entry of rule_files must be a text, not %s", yamlnode.Kind(n))
 		return
 	}
 	p.text = n.Value
-}
-
-// follow gives what an alias stands for.
-func follow(n *yaml.Node) *yaml.Node {
-	for n.Kind == yaml.AliasNode {
-		n = n.Alias
-	}
-	return n
-}
-
-func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
-
-func kindOf(n *yaml.Node) string {
-	switch {
-	case n.Kind == yaml.MappingNode:
-		return "a mapping"
-	case n.Kind == yaml.SequenceNode:
-		return "a list"
-	case isNull(n):
-		return "nothing"
-	}
-	text := n.Value
-	if len(text) > 60 {
-		text = strings.ToValidUTF8(text[:60], "") + "…"
-	}
-	return strconv.Quote(text)
 }
