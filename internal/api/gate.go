@@ -130,9 +130,11 @@ func local(r *http.Request, strange bool) *Problem {
 	return nil
 }
 
+// foreign says whether a page of another origin had the browser send r. What newer browsers say of that is
+// enough: the Host that a proxy sends need not be the one that the page's Origin has.
 func foreign(r *http.Request) bool {
-	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
-		return true
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" {
+		return site != "same-origin" && site != "none"
 	}
 	origin := r.Header.Get("Origin")
 	if origin == "" {

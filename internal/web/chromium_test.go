@@ -11,6 +11,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
@@ -121,6 +122,8 @@ func TestPageFollowsARollback(t *testing.T) {
 		before = 25 * time.Second // there is more to see
 	}
 	s.open("r1", checkout)
+	// Without its clock the page hears of everything by the stream of events.
+	tell(c, cdppage.AddScriptToEvaluateOnNewDocument, cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: `window.setInterval = () => 0`})
 	c.do(chromedp.Navigate(s.site.URL + "/releases/r1"))
 	evaluate[bool](c, `window.stayed = true`)
 	c.reads("Nothing is wrong.")

@@ -70,8 +70,7 @@ func escape(segment string) string { return url.PathEscape(segment) }
 type page struct {
 	Root    string
 	Title   string
-	Tone    timeline.Tone // of the whole page, for its edge
-	Says    string        // is read out when it changes
+	Says    string // is read out when it changes
 	Now     time.Time
 	URL     string // of the page itself; empty: it does not follow what happens
 	Events  string // the stream that tells when it is out of date; empty: nothing more comes

@@ -19,7 +19,7 @@ const (
 	maxOpen   = 200                    // open releases shown
 	maxRecent = 20                     // closed ones
 	maxLooked = 200                    // closed ones looked at for those
-	freshness = 500 * time.Millisecond // for what a release's rules said a moment ago
+	freshness = 500 * time.Millisecond // for what rules said a moment ago
 )
 
 // listBody is the front page.
@@ -36,9 +36,11 @@ func (s *site) list(v visit) {
 		return
 	}
 	body := listBody{More: len(open) == maxOpen}
+	ctx, stop := context.WithTimeout(v.r.Context(), freshness)
+	defer stop()
 	for _, r := range open {
 		if v.Sees(r.Service) {
-			body.Open = append(body.Open, stand(s.fresh(v.r.Context(), r)))
+			body.Open = append(body.Open, stand(s.fresh(ctx, r)))
 		}
 	}
 	slices.SortStableFunc(body.Open, func(a, b standing) int { return cmp.Compare(loudness[a.Tone], loudness[b.Tone]) })
@@ -46,7 +48,7 @@ func (s *site) list(v visit) {
 		s.refuse(v, err)
 		return
 	}
-	p := page{Title: "Releases", Tone: timeline.Quiet, URL: v.root, Events: v.root + "api/v1/events", Body: body}
+	p := page{Title: "Releases", URL: v.root, Events: v.root + "api/v1/events", Body: body}
 	for _, one := range body.Open {
 		if one.Tone == timeline.Bad || one.Tone == timeline.Warn {
 			p.Says += one.Release.Service + " " + one.Release.Version + " is " + one.State + ". "
@@ -78,13 +80,11 @@ func (s *site) recent(v visit) ([]standing, error) {
 }
 
 // unwritten gives what the rules of an open release said since its last facts, as facts that
-// follow them. Where the release does not answer at once, what is in the journal must do.
+// follow them. Where the release does not answer before ctx ends, what is in the journal must do.
 func (s *site) unwritten(ctx context.Context, r gatekeeper.Release) []gatekeeper.Fact {
 	if r.Closed() {
 		return nil
 	}
-	ctx, stop := context.WithTimeout(ctx, freshness)
-	defer stop()
 	judged, err := s.Engine.Unwritten(ctx, r.ID)
 	if err != nil {
 		s.Log.Debug("what rules said a moment ago is not shown", "release", r.ID, "err", err)
@@ -126,7 +126,9 @@ func (s *site) find(v visit) (gatekeeper.Release, []gatekeeper.Fact, error) {
 	if !v.Sees(r.Service) {
 		return gatekeeper.Release{}, nil, gatekeeper.Errorf(gatekeeper.CodeNotFound, "ask the operator for a token for its service, if it is there", "there is no release %q that you may see", id)
 	}
-	facts = append(facts, s.unwritten(v.r.Context(), r)...)
+	ctx, stop := context.WithTimeout(v.r.Context(), freshness)
+	defer stop()
+	facts = append(facts, s.unwritten(ctx, r)...)
 	r, err = gatekeeper.Replay(id, facts)
 	return r, facts, err
 }
@@ -172,7 +174,7 @@ func (s *site) showRelease(v visit, problem *api.Problem) {
 	}
 	url := v.root + "releases/" + escape(r.ID)
 	p := page{
-		Title: r.Service + " " + r.Version + ": " + body.State, Tone: body.Tone, URL: url, Problem: problem, Body: body,
+		Title: r.Service + " " + r.Version + ": " + body.State, URL: url, Problem: problem, Body: body,
 		Says: r.Service + " " + r.Version + " is " + body.State + ". " + body.Says,
 	}
 	if !r.Closed() {
@@ -194,12 +196,9 @@ func stamp(r gatekeeper.Release, facts []gatekeeper.Fact, rule string) string {
 func (s *site) killSwitch(v visit) { s.showSwitch(v, nil) }
 
 func (s *site) showSwitch(v visit, problem *api.Problem) {
-	status, p := http.StatusOK, page{Title: "Kill switch", Tone: timeline.Quiet, URL: v.root + "kill-switch", Problem: problem}
+	status, p := http.StatusOK, page{Title: "Kill switch", URL: v.root + "kill-switch", Problem: problem}
 	if problem != nil {
 		status = problem.Status
-	}
-	if s.Engine.KillSwitch().On {
-		p.Tone = timeline.Bad
 	}
 	s.show(v, status, "kill-switch", p)
 }
@@ -227,7 +226,7 @@ func (s *site) showLogin(v visit, problem *api.Problem) {
 	if problem != nil {
 		status = problem.Status
 	}
-	s.show(v, status, "login", page{Title: "Log in", Tone: timeline.Quiet, Problem: problem, Body: body})
+	s.show(v, status, "login", page{Title: "Log in", Problem: problem, Body: body})
 }
 
 func (s *site) login(w http.ResponseWriter, r *http.Request) {

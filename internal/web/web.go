@@ -150,5 +150,5 @@ func (s *site) refuse(v visit, err error) {
 	if p.Status >= http.StatusInternalServerError {
 		s.Log.Error("a page could not be shown", "path", v.r.URL.Path, "err", err)
 	}
-	s.show(v, p.Status, "problem", page{Title: p.Title, Tone: "bad", Problem: p})
+	s.show(v, p.Status, "problem", page{Title: p.Title, Problem: p})
 }
