@@ -93,8 +93,8 @@ func Of(r gatekeeper.Release, facts []gatekeeper.Fact, rule string) Chart {
 			}
 		}
 	}
-	if c.To.Sub(c.From) < time.Minute {
-		c.To = c.From.Add(time.Minute)
+	if c.To.Sub(c.From) < shortest {
+		c.To = c.From.Add(shortest)
 	}
 	for i, l := range c.Lines {
 		end := c.To
@@ -106,6 +106,9 @@ func Of(r gatekeeper.Release, facts []gatekeeper.Fact, rule string) Chart {
 	c.Spans = append(c.Spans, holds(facts, c.To)...)
 	return c
 }
+
+// shortest is the least that a picture spans.
+const shortest = 10 * time.Second
 
 func later(a, b time.Time) time.Time {
 	if b.After(a) {

@@ -3,11 +3,14 @@ package chart
 import (
 	"bytes"
 	"encoding/xml"
+	"errors"
 	"image/png"
 	"io"
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -132,12 +135,12 @@ func gallery() map[string]*tale {
 		return 1.7e308 * math.Sin(float64(at)), gatekeeper.Unhealthy
 	})
 	all["odd"] = begin("> 0.01").rule("HighErrorRate", 0, 5*mnt, func(at time.Duration) (float64, gatekeeper.Verdict) {
-		switch at {
-		case mnt:
+		switch {
+		case at == mnt:
 			return math.Inf(1), gatekeeper.Unhealthy
-		case 2 * mnt:
+		case at == 2*mnt:
 			return math.NaN(), gatekeeper.Unhealthy
-		case 3 * mnt:
+		case at == 3*mnt:
 			return math.Inf(-1), gatekeeper.Healthy
 		}
 		return healthy(at)
@@ -168,6 +171,7 @@ func (t *tale) chart(tb testing.TB) Chart {
 func TestDraw(t *testing.T) {
 	for name, tale := range gallery() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // pages draw many at once
 			c := tale.chart(t)
 			for _, size := range [][2]int{{900, 360}, {390, 300}, {MinWidth, MinHeight}} {
 				var svg, picture bytes.Buffer
@@ -191,14 +195,134 @@ func TestDraw(t *testing.T) {
 
 func wellFormed(t *testing.T, text string) {
 	t.Helper()
-	for dec := xml.NewDecoder(strings.NewReader(text)); ; {
-		switch _, err := dec.Token(); err {
-		case nil:
-		case io.EOF:
+	dec := xml.NewDecoder(strings.NewReader(text))
+	for {
+		_, err := dec.Token()
+		if errors.Is(err, io.EOF) {
 			return
-		default:
-			require.NoError(t, err)
 		}
+		require.NoError(t, err)
+	}
+}
+
+func TestOf(t *testing.T) {
+	c := gallery()["rolled_back"].chart(t)
+	require.Equal(t, Percent, c.Unit)
+	require.Equal(t, &Limit{">", 0.01}, c.Limit)
+	require.Equal(t, []string{"on 1.4.2", "on 1.4.1"}, []string{c.Lines[0].Name, c.Lines[1].Name})
+	require.Len(t, c.Lines[0].Points, 21)
+	require.Equal(t, deployed, c.From)
+	require.Equal(t, deployed.Add(6*mnt+20*sec), c.To)
+	require.Equal(t, []Span{
+		{deployed.Add(3 * mnt), deployed.Add(5 * mnt), Pending},
+		{deployed.Add(5*mnt + 5*sec), deployed.Add(5*mnt + 35*sec), StillBad},
+	}, c.Spans)
+	var marks []string
+	for _, m := range c.Marks {
+		marks = append(marks, m.Label+" "+c.clock(m.At))
+	}
+	require.Equal(t, []string{"deployed 0:00", "decided 5:00", "target reached 5:01", "recovered 6:20", "rolled back 6:20"}, marks)
+
+	blind := gallery()["blind"].chart(t)
+	require.Equal(t, 3*mnt, blind.total(Blind))
+	require.Equal(t, mnt, blind.total(NoTraffic))
+	require.Equal(t, mnt+5*sec, blind.total(Held))
+	require.Equal(t, 2*mnt, blind.total(Pending))
+}
+
+// What is not journaled yet is drawn with the rest.
+func TestOfWithUnwritten(t *testing.T) {
+	tale := begin("> 0.01").rule("HighErrorRate", 0, mnt, healthy)
+	r := tale.release(t)
+	tale.rule("HighErrorRate", mnt+15*sec, 2*mnt, badFrom(0))
+	c := Of(r, tale.facts, "HighErrorRate")
+	require.Len(t, c.Lines[0].Points, 9)
+	require.Equal(t, deployed.Add(2*mnt), c.To)
+}
+
+func TestRulesWorstFirst(t *testing.T) {
+	tale := begin("> 1")
+	for name, verdict := range map[string]gatekeeper.Verdict{"Zealous": gatekeeper.Healthy, "Ample": gatekeeper.Healthy, "Bad": gatekeeper.Unhealthy, "Blind": gatekeeper.NoData, "Worse": gatekeeper.Unhealthy, "Worst": gatekeeper.Unhealthy} {
+		tale.rule(name, 0, mnt, func(time.Duration) (float64, gatekeeper.Verdict) { return 1, verdict })
+	}
+	tale.add(2*mnt, gatekeeper.Breached{Breaches: []gatekeeper.Breach{{Rule: "Worse"}}})
+	tale.add(3*mnt, gatekeeper.Decided{Breaches: []gatekeeper.Breach{{Rule: "Worst"}, {Rule: "an alert from elsewhere", External: true}}})
+	require.Equal(t, []string{"Worst", "Worse", "Bad", "Blind", "Ample", "Zealous"}, Rules(tale.facts))
+}
+
+func TestUnits(t *testing.T) {
+	for v, want := range map[float64][2]string{
+		0: {"0", "0%"}, 0.0512345: {"0.0512", "5.12%"}, 1: {"1", "100%"}, 0.9999: {"1", "100%"}, 1536: {"1.54k", "154k%"}, 2.5e9: {"2.5G", ""},
+		-12: {"-12", "-1200%"}, 0.00003: {"3e-05", "0.003%"}, 1e25: {"1e+25", ""}, 250: {"250", "25000%"},
+	} {
+		require.Equal(t, want[0], Plain.Format(v))
+		if want[1] != "" && v != 1536 {
+			require.Equal(t, want[1], Percent.Format(v))
+		}
+	}
+	require.Equal(t, []string{"NaN", "Inf", "-Inf"}, []string{Plain.Format(math.NaN()), Percent.Format(math.Inf(1)), Plain.Format(math.Inf(-1))})
+
+	named := func(name, limit, summary string) Unit {
+		return unitOf([]gatekeeper.Fact{{Body: gatekeeper.Judged{Track: gatekeeper.Track{Rule: name}, Reading: gatekeeper.Reading{Limit: limit, Summary: summary}}}}, name)
+	}
+	require.Equal(t, Percent, named("HighErrorRate", "> 0.01", ""))
+	require.Equal(t, Percent, named("Errors", "> 0.01", "5% of the requests fail"))
+	require.Equal(t, Plain, named("Latency", "> 0.5", "0.7 s"))
+	require.Equal(t, Plain, named("HighErrorRate", "> 10", ""))
+	require.Equal(t, Plain, named("HighErrorRate", "> on () vector(0.1)", ""))
+}
+
+// Labels of an axis are different, and tell the values at which they stand.
+func TestTicks(t *testing.T) {
+	for _, s := range []span{{0, 0.06}, {0.98, 1}, {0, 1e300}, {-3, 4}, {0, 2.7e9}, {0, 3e-9}, {999, 1001}} {
+		for _, u := range []Unit{Plain, Percent} {
+			seen := map[string]bool{}
+			ticks := u.ticks(s, 5)
+			require.GreaterOrEqual(t, len(ticks), 2, "%v", s)
+			for _, tick := range ticks {
+				require.False(t, seen[tick.label], "%q twice in %v", tick.label, s)
+				seen[tick.label] = true
+				require.GreaterOrEqual(t, tick.at, s.low)
+				require.LessOrEqual(t, tick.at, s.high)
+			}
+		}
+	}
+}
+
+func TestSVGIsSafeAndDarkToo(t *testing.T) {
+	tale := gallery()["long"]
+	opened := tale.facts[0].Body.(gatekeeper.Opened)
+	opened.Service, opened.Version = "<script>alert(1)</script>", "\x00\xff&\u202e"
+	tale.facts[0].Body = opened
+	var svg bytes.Buffer
+	require.NoError(t, tale.chart(t).SVG(&svg, 900, 360))
+	wellFormed(t, svg.String())
+	require.NotContains(t, svg.String(), "<script")
+	require.NotContains(t, svg.String(), "<b>")
+	require.NotContains(t, svg.String(), "\x1b")
+
+	seen := map[string]bool{}
+	for _, tale := range gallery() {
+		var svg bytes.Buffer
+		require.NoError(t, tale.chart(t).SVG(&svg, 900, 360))
+		_, drawn, _ := strings.Cut(svg.String(), "</style>")
+		for _, s := range shades {
+			seen[code(s.light)] = seen[code(s.light)] || strings.Contains(drawn, code(s.light))
+		}
+		for _, color := range regexp.MustCompile("#[0-9A-F]{6}").FindAllString(drawn, -1) {
+			require.True(t, slices.ContainsFunc(shades, func(s shade) bool { return code(s.light) == color }), "%s has no dark colour", color)
+		}
+	}
+	for color, used := range seen {
+		require.True(t, used, "%s is never drawn", color)
+	}
+}
+
+func TestSizes(t *testing.T) {
+	c := gallery()["healthy"].chart(t)
+	for _, size := range [][2]int{{0, 0}, {-1, 300}, {MaxWidth + 1, 300}, {300, MaxHeight + 1}, {MinWidth - 1, 300}} {
+		require.Equal(t, gatekeeper.CodeInvalid, gatekeeper.CodeOf(c.SVG(io.Discard, size[0], size[1])))
+		require.Equal(t, gatekeeper.CodeInvalid, gatekeeper.CodeOf(c.PNG(io.Discard, size[0], size[1])))
 	}
 }
 
@@ -209,8 +333,20 @@ func TestText(t *testing.T) {
 			for _, term := range []Terminal{{Columns: 90, Rows: 12}, {Columns: 60, Rows: 8, ASCII: true}, {Columns: 1, Rows: 1, Color: true}} {
 				var out bytes.Buffer
 				require.NoError(t, c.Text(&out, term))
-				if testing.Verbose() {
-					t.Log("\n" + out.String())
+				wide := 0
+				for _, line := range strings.Split(strings.TrimRight(out.String(), "\n"), "\n") {
+					if term.Color {
+						line = regexp.MustCompile("\x1b\\[[0-9;]*m").ReplaceAllString(line, "")
+					}
+					if strings.TrimSpace(line) == "" {
+						break // below are the keys
+					}
+					wide = max(wide, len([]rune(line)))
+				}
+				require.LessOrEqual(t, wide, max(term.Columns, 40), out.String())
+				require.Contains(t, out.String(), "deployed 0:00")
+				if term.ASCII {
+					require.Equal(t, -1, strings.IndexFunc(out.String(), func(r rune) bool { return r > 127 }), out.String())
 				}
 			}
 		})

@@ -129,8 +129,10 @@ func (c Chart) drawSpans(p *pen, f frame) {
 		case Blind:
 			p.rect(blindBg, x0, f.y0, x1, f.y1)
 			p.hatch(blindInk, x0, f.y0, x1, f.y1)
-		case NoTraffic, Early:
+		case NoTraffic:
 			p.rect(idleBg, x0, f.y0, x1, f.y1)
+		case Early:
+			p.hatch(grid, x0, f.y0, x1, f.y1)
 		case Held:
 		}
 	}
@@ -171,10 +173,13 @@ func (l Line) draw(p *pen, f frame, back bool) {
 			p.line(color, 2, nil, xy...)
 		}
 		far := len(run) == 1 || (f.x(run[len(run)-1].At)-f.x(run[0].At))/float64(len(run)-1) > 9
+		last := math.Inf(-1)
 		for i, one := range run {
 			switch {
-			case one.Verdict == gatekeeper.Unhealthy:
+			case one.Verdict == gatekeeper.Unhealthy && xy[2*i]-last >= 1.5: // closer ones are one to the eye
+				last = xy[2*i]
 				p.dot(bad, xy[2*i], xy[2*i+1], 3)
+			case one.Verdict == gatekeeper.Unhealthy:
 			case far:
 				p.dot(color, xy[2*i], xy[2*i+1], 2.5)
 			}

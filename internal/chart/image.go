@@ -16,8 +16,10 @@ import (
 
 // The sizes of pictures that can be asked for, in pixels. Text is legible at every one of them.
 const (
-	MinWidth, MaxWidth   = 300, 4000
-	MinHeight, MaxHeight = 220, 3000
+	MinWidth  = 300
+	MaxWidth  = 4000
+	MinHeight = 220
+	MaxHeight = 3000
 )
 
 // sized says what is wrong with a size.

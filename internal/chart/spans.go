@@ -106,7 +106,7 @@ func (l Line) runs() [][]gatekeeper.Point {
 // odd gives the points whose value can't be drawn at its height.
 func (l Line) odd() []gatekeeper.Point {
 	return slices.DeleteFunc(slices.Clone(l.Points), func(p gatekeeper.Point) bool {
-		return p.Value == nil || finite(float64(*p.Value))
+		return p.Value == nil || !p.Verdict.Answered() || finite(float64(*p.Value))
 	})
 }
 

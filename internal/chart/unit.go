@@ -168,11 +168,9 @@ func round(v float64) float64 {
 
 // tickLabel writes as many digits as tell two ticks apart.
 func (u Unit) tickLabel(v, step float64, s span) string {
-	scale, suffix := 1.0, ""
+	scale, suffix := si(max(math.Abs(s.low), math.Abs(s.high)))
 	if u == Percent {
 		scale, suffix = 0.01, "%"
-	} else {
-		scale, suffix = si(max(math.Abs(s.low), math.Abs(s.high)))
 	}
 	v, step = v/scale, step/scale
 	if a := max(math.Abs(v), step); a >= 1e6 || a < 1e-4 {
@@ -188,7 +186,7 @@ func (u Unit) tickLabel(v, step float64, s span) string {
 }
 
 var timeSteps = []time.Duration{
-	5 * time.Second, 10 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute,
+	time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute,
 	10 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 6 * time.Hour, 12 * time.Hour,
 }
 

@@ -33,6 +33,7 @@ func notes(r gatekeeper.Release, facts []gatekeeper.Fact, rule string, trail []g
 			all = append(all, fmt.Sprintf("there was no traffic %s: neither bad nor good", between))
 		case chart.Blind:
 			all = append(all, fmt.Sprintf("it was blind %s%s: that time does not count", between, because(detail(facts, rule, s.From, s.To))))
+		case chart.Pending, chart.StillBad, chart.Early, chart.Held: // told elsewhere
 		}
 	}
 	for _, f := range facts {
