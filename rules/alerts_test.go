@@ -127,19 +127,18 @@ func TestExternalLabelsInTemplates(t *testing.T) {
 	require.ErrorContains(t, err, "external URL")
 }
 
-func TestLoadRecording(t *testing.T) {
-	text := "groups: [{name: g, interval: 30s, query_offset: 1s, limit: 7, labels: {a: b}, rules: [{record: r, expr: sum(x), labels: {c: d}}, {alert: A, expr: r > 1}]}]"
+func TestRecordingRules(t *testing.T) {
+	text := "groups: [{name: g, interval: 30s, query_offset: 1s, limit: 7, labels: {a: b}, rules: [{record: r, expr: sum(x), labels: {c: d}}]}]"
 	_, err := Load(Bundle{File: text})
 	require.ErrorContains(t, err, `a health file can't hold the recording rule "r"`)
-	f, err := LoadRecording(Bundle{File: text})
+	got, err := RecordingRules("r.yml", text)
 	require.NoError(t, err)
 	require.Equal(t, []Recording{{
 		Record: "r", Expr: "sum(x)", Labels: map[string]string{"a": "b", "c": "d"}, Group: "g", Interval: 30 * time.Second,
-		QueryOffset: time.Second, Limit: 7, File: "health file", Line: 1,
-	}}, f.Recordings)
-	require.Equal(t, 1, f.Rules[0].Place)
-	_, err = LoadRecording(Bundle{File: "groups: [{name: g, rules: [{record: r, expr: sum(x)}]}]"})
-	require.NoError(t, err, "a file without alerts")
+		QueryOffset: time.Second, Limit: 7, File: "r.yml", Line: 1,
+	}}, got)
+	_, err = RecordingRules("r.yml", "groups: [{name: g, rules: [{alert: A, expr: r > 1}]}]")
+	require.ErrorContains(t, err, `can't hold the alert "A"`)
 }
 
 func TestRecordGroup(t *testing.T) {

@@ -56,8 +56,6 @@ type File struct {
 	SLOs           []SLO
 	Rollback       []RungSpec // the ladder; empty: the release or the operator names a plan
 
-	Recordings []Recording // of [LoadRecording] only; in the order of the files
-
 	routes []route // of respond, in order
 	routed bool    // there is a respond section, perhaps an empty one
 }

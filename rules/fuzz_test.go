@@ -63,19 +63,16 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-// FuzzRuleFile: a rule file that is taken, with recording rules or without, is one for Prometheus too.
+// FuzzRuleFile: a rule file that is taken, of alerts or of recording rules, is one for Prometheus too.
 func FuzzRuleFile(f *testing.F) {
 	seeds(f, "testdata/bad/*.yml", "testdata/corpus/*.yml", examples+"/alerts/*.yml")
-	f.Add("groups: [{name: g, interval: 1m, limit: -1, labels: {a: b}, rules: [{record: 'a:b', expr: sum(x), labels: {c: d}}, {alert: A, expr: a:b, keep_firing_for: 1m}]}]")
+	f.Add("groups: [{name: g, interval: 1m, limit: -1, labels: {a: b}, rules: [{record: 'a:b', expr: sum(x), labels: {c: d}}]}]")
+	f.Add("groups: [{name: g, rules: [{alert: A, expr: a:b, keep_firing_for: 1m}]}]")
 	f.Fuzz(func(t *testing.T, text string) {
 		b := Bundle{File: "rule_files: [x.yml]", RuleFiles: map[string]string{"x.yml": text}}
-		_, alone := Load(b)
-		_, err := LoadRecording(b)
-		if alone == nil && err != nil {
-			t.Fatalf("taken without recording rules, refused with them: %v", err)
-		}
-		_, only := RecordingRules("x.yml", text)
-		for _, err := range []error{alone, err, only} {
+		_, alerts := Load(b)
+		_, records := RecordingRules("x.yml", text)
+		for _, err := range []error{alerts, records} {
 			var list Problems
 			if err == nil {
 				if _, errs := rulefmt.Parse([]byte(text), false, model.UTF8Validation, promexpr.Parser, slog.New(slog.DiscardHandler)); len(errs) > 0 {

@@ -51,7 +51,7 @@ func (l *loader) groups(r *reader, n *yaml.Node, inline bool) {
 		}
 		for i, n := range r.list(g.rules, "rules") {
 			if has(n, "record") {
-				l.record(r, g, n)
+				l.record(r, g, n, i)
 			} else {
 				l.rule(r, g, n, i, inline)
 			}

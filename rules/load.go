@@ -19,18 +19,6 @@ func Load(b Bundle) (*File, error) {
 	return f, nil
 }
 
-// LoadRecording reads a bundle as [Load] does, for a place where recording rules are evaluated: they
-// are in the file's Recordings, and a file without any alert is one too.
-func LoadRecording(b Bundle) (*File, error) {
-	l := newLoader(b)
-	l.records = recordsToo
-	f := l.load()
-	if l.out.failed {
-		return nil, l.out.sorted().Errors()
-	}
-	return f, nil
-}
-
 // loader reads one bundle.
 type loader struct {
 	bundle Bundle
@@ -40,7 +28,7 @@ type loader struct {
 	hasTo  bool // there is a respond section
 	floor  *ruleNode
 
-	records    records
+	recording  bool // only recording rules may stand in the file; otherwise each is an error
 	recordings []Recording
 }
 
@@ -83,8 +71,7 @@ func (l *loader) load() *File {
 	l.ruleFiles(r, ruleFiles)
 	r.strayVariables(top)
 	l.resolve(f)
-	f.Recordings = l.recordings
-	if len(l.rules) == 0 && l.records == recordsNever && !l.out.failed && !slices.ContainsFunc(l.routes, func(t *routeNode) bool { return t.External }) {
+	if len(l.rules) == 0 && !l.out.failed && !slices.ContainsFunc(l.routes, func(t *routeNode) bool { return t.External }) {
 		r.file(checkKey, "Add a rule under groups, slos or rule_files, or a route with external: true.", "the health file has no rule: nothing could be judged")
 	}
 	return f

@@ -34,6 +34,7 @@ type Recording struct {
 	Limit       int           // more series than that are an error, and none is recorded; 0 and less: no limit
 	File        string        // the file it stands in
 	Line        int           // of its first key, from 1
+	Place       int           // in its group, from 0, alerting rules included
 }
 
 // RecordingRules reads a rule file of recording rules only, in their order. Its error is [Problems].
@@ -51,8 +52,8 @@ func RecordingRules(name, text string) ([]Recording, error) {
 	return l.recordings, nil
 }
 
-// record reads one recording rule (model/rulefmt of Prometheus).
-func (l *loader) record(r *reader, g group, n *yaml.Node) {
+// record reads one recording rule, the place-th of its group (model/rulefmt of Prometheus).
+func (l *loader) record(r *reader, g group, n *yaml.Node, place int) {
 	rule := Recording{
 		Group: g.name, Interval: g.interval, QueryOffset: g.queryOffset, Limit: g.limit,
 		File: r.src.name, Line: yamlnode.Follow(n).Line, Place: place,
