@@ -31,6 +31,8 @@ type verdict struct {
 	Tone timeline.Tone
 	Seen string // the value against the limit
 	Note string // why it does not count
+
+	Since time.Time // since when it is bad, where that counts; zero: it is not
 }
 
 // stand tells where a release stands.
@@ -79,6 +81,7 @@ func (s *standing) watching() {
 	switch {
 	case len(bad) > 0:
 		s.Tone, s.Says = timeline.Bad, strings.Join(bad, "; ")
+		s.Next = "It is acted on once that has lasted. The window ends"
 	case len(blind) > 0:
 		s.Tone, s.Says = timeline.Warn, strings.Join(blind, "; ")
 	case len(s.Rules) == 0:
@@ -159,7 +162,10 @@ func verdicts(r gatekeeper.Release) []verdict {
 			v.Note = "it was so before this release"
 		}
 		if v.Note != "" && v.Tone == timeline.Bad {
-			v.Tone = timeline.Warn
+			v.Tone, v.Since = timeline.Warn, time.Time{}
+		}
+		if r.Closed() {
+			v.Since = time.Time{}
 		}
 		all = append(all, v)
 	}
@@ -206,7 +212,7 @@ func of(t gatekeeper.Track, latest gatekeeper.Reading) verdict {
 	case t.Verdict.Blind():
 		v.Tone, v.Seen = timeline.Warn, latest.Detail
 	case t.Verdict == gatekeeper.Unhealthy:
-		v.Tone, v.Seen = timeline.Bad, said(latest)
+		v.Tone, v.Seen, v.Since = timeline.Bad, said(latest), t.Pending()
 	case t.Verdict == gatekeeper.Healthy:
 		v.Tone, v.Seen = timeline.Good, said(latest)
 	}

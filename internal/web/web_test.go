@@ -99,6 +99,9 @@ func TestNothingBreaksOutOfAPage(t *testing.T) {
 		require.NotContains(t, page.text, "<img src=x", path)
 		require.Contains(t, page.text, "&lt;script&gt;", path)
 	}
+	picture := b.get("/releases/r1/" + url.PathEscape(attack) + ".svg")
+	require.Equal(t, 200, picture.status, picture)
+	require.NotContains(t, picture.text, "<script>alert")
 	page := b.send("/releases/"+url.PathEscape(r.ID), "/releases/"+url.PathEscape(r.ID)+"/resume", "why", attack)
 	require.Equal(t, 200, page.status, page)
 	require.NotContains(t, page.text, "<script>alert")

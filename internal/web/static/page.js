@@ -40,7 +40,7 @@
         put(node, clock(at - now));
         if (at <= now && at > now - 3000) soon();
       } else if ("since" in node.dataset) {
-        put(node, clock(now - at));
+        put(node, node.dataset.since + clock(now - at));
       } else if ("ago" in node.dataset) {
         put(node, ago(now - at));
       }
