@@ -38,7 +38,6 @@ type File struct {
 	GroupEvalOrder     []string       `yaml:"group_eval_order"`
 	FuzzyCompare       bool           `yaml:"fuzzy_compare"`
 	Tests              []Test         `yaml:"tests"`
-	text               string         // for messages with the line they are about
 	Warnings           []string       `yaml:"-"` // what is odd and can be run
 	groups             []group        // of the rule files, in order of evaluation
 	bundles            map[string]rules.Bundle
