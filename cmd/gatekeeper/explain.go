@@ -34,8 +34,8 @@ between a breach and the decision, what was done and observed, with every time, 
 nothing but the journal: that of a running daemon, of a stopped one with --data-dir, of a snapshot with
 --snapshot, or facts as JSON with --facts, as the API gives them; then ID may be left out.
 
-Where the health file that the release pinned is at hand, as it is in a store and a snapshot, the record
-is replayed by the daemon's own code: it must lead to the same decision. Exit code 1 says that it does not.`,
+The record is replayed by the daemon's own code, and must lead to the same decision; exit code 1 says that
+it does not. Facts alone are not replayed: they come without the health file that the release pinned.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return x.run(cmd, args) },
 	}

@@ -55,7 +55,23 @@ func (r *record) read(ctx context.Context, stdin io.Reader, id string) (found, e
 		return found{}, err
 	}
 	facts, err := daemon.Facts(ctx, id)
-	return found{id: id, facts: facts, why: "the health file that it pinned is not read from a daemon; give --data-dir or --snapshot"}, err
+	if err != nil {
+		return found{}, err
+	}
+	bundle, err := daemon.File(ctx, id)
+	if err != nil {
+		return found{id: id, facts: facts, why: "the daemon does not give the health file that it pinned: " + err.Error()}, nil
+	}
+	return loaded(id, facts, bundle), nil
+}
+
+// loaded adds the health file that a release pinned.
+func loaded(id string, facts []gatekeeper.Fact, bundle rules.Bundle) found {
+	file, err := rules.Load(bundle)
+	if err != nil {
+		return found{id: id, facts: facts, why: "the health file that it pinned can't be used any more: " + err.Error()}
+	}
+	return found{id: id, facts: facts, file: file}
 }
 
 func (r *record) readFacts(stdin io.Reader, id string) (found, error) {
@@ -111,10 +127,9 @@ func readJournal(ctx context.Context, journal gatekeeper.Journal, id string) (fo
 	if err != nil {
 		return found{}, err
 	}
-	out := found{id: id, facts: facts}
 	opened, ok := facts[0].Body.(gatekeeper.Opened)
 	if !ok {
-		return out, nil
+		return found{}, gatekeeper.Errorf(gatekeeper.CodeInvalid, "verify the store: gatekeeper store verify", "the journal of release %s does not begin with its opening", id)
 	}
 	content, err := journal.File(ctx, opened.File)
 	if err != nil {
@@ -124,8 +139,5 @@ func readJournal(ctx context.Context, journal gatekeeper.Journal, id string) (fo
 	if err != nil {
 		return found{}, err
 	}
-	if out.file, err = rules.Load(bundle); err != nil {
-		out.why = "the health file that it pinned can't be used any more: " + err.Error()
-	}
-	return out, nil
+	return loaded(id, facts, bundle), nil
 }

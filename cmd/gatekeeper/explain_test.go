@@ -83,7 +83,7 @@ func TestExplain_Stores(t *testing.T) {
 	const why = "because a person said so: rollback asked for by alice"
 	online := both(t, 0, "explain", "r1")
 	require.Contains(t, online, why)
-	require.Contains(t, online, "not replayed")
+	require.Contains(t, online, "replayed: the record leads to the same decision")
 	require.Contains(t, both(t, 1, "explain", "r2"), "r2")
 	require.Equal(t, 0, stop(), "%s", said)
 

@@ -376,6 +376,15 @@ func TestRead(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(body), &facts))
 	require.Equal(t, gatekeeper.KindOpened, facts.Facts[0].Body.Kind())
 
+	hash, err := e.PutFile(t.Context(), []byte(`{"name":"h.yml","file":"service: shop","rule_files":{"r.yml":"groups: []"}}`))
+	require.NoError(t, err)
+	e.add(t, "pinned", 0, gatekeeper.Opened{Service: "shop", Version: "1", File: hash})
+	_, body = f.do("GET", "/api/v1/releases/pinned/file", "")
+	var pinned rules.Bundle
+	require.NoError(t, json.Unmarshal([]byte(body), &pinned))
+	require.Equal(t, rules.Bundle{Name: "h.yml", File: "service: shop", RuleFiles: map[string]string{"r.yml": "groups: []"}}, pinned)
+	require.Equal(t, gatekeeper.CodeNotFound, f.problem("GET", "/api/v1/releases/x/file", "").Code)
+
 	require.Equal(t, gatekeeper.CodeNotFound, f.problem("GET", "/api/v1/releases/x", "").Code)
 	require.Equal(t, gatekeeper.CodeNotFound, f.problem("GET", "/api/v1/releases/x/facts", "").Code)
 	require.Equal(t, gatekeeper.CodeInvalid, f.problem("GET", "/api/v1/releases?limit=9999", "").Code)

@@ -14,6 +14,7 @@ import (
 type Engine interface {
 	Ready() error
 	Open(ctx context.Context, req engine.OpenRequest) (gatekeeper.Release, error)
+	File(ctx context.Context, hash string) ([]byte, error)
 	Reader
 	Rules
 	Verbs

@@ -138,6 +138,7 @@ func TestTokensForServices(t *testing.T) {
 	for _, call := range []struct{ method, path, body string }{
 		{"GET", "", ""},
 		{"GET", "/facts", ""},
+		{"GET", "/file", ""},
 		{"GET", "/events", ""},
 		{"POST", "/deployed", "{}"},
 		{"POST", "/heartbeat", "{}"},

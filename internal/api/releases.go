@@ -110,6 +110,27 @@ func (s *server) registerReleases(api huma.API) {
 			}
 			return &output[FactList]{FactList{Facts: facts}}, nil
 		})
+	huma.Register(api, s.operation("get-file", http.MethodGet, "/releases/{id}/file", "Get the health file that a release pinned", ScopeRead, http.StatusNotFound), s.file)
+}
+
+// file gives the health file with its rule files, as they were when the release was opened.
+func (s *server) file(ctx context.Context, in *idInput) (*output[rules.Bundle], error) {
+	if err := s.mine(ctx, in.ID); err != nil {
+		return nil, err
+	}
+	r, err := s.Engine.Release(ctx, in.ID)
+	if err != nil {
+		return nil, problemOf(err)
+	}
+	content, err := s.Engine.File(ctx, r.File)
+	if err != nil {
+		return nil, problemOf(err)
+	}
+	bundle, err := rules.DecodeBundle(content)
+	if err != nil {
+		return nil, problemOf(err)
+	}
+	return &output[rules.Bundle]{bundle}, nil
 }
 
 func (s *server) open(ctx context.Context, in *openInput) (*openOutput, error) {

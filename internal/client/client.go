@@ -22,6 +22,7 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/engine"
 	"github.com/gatekeeper-engine/gatekeeper/internal/api"
+	"github.com/gatekeeper-engine/gatekeeper/rules"
 )
 
 const (
@@ -240,6 +241,13 @@ func (c *Client) Facts(ctx context.Context, id string) ([]gatekeeper.Fact, error
 	var list api.FactList
 	err := c.do(ctx, http.MethodGet, release(id)+"/facts", nil, nil, &list)
 	return list.Facts, err
+}
+
+// File gives the health file that a release pinned.
+func (c *Client) File(ctx context.Context, id string) (rules.Bundle, error) {
+	var b rules.Bundle
+	err := c.do(ctx, http.MethodGet, release(id)+"/file", nil, nil, &b)
+	return b, err
 }
 
 // List gives a page of releases, newest first.

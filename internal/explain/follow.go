@@ -129,7 +129,7 @@ func (f *follower) missing(end time.Time) []Gap {
 		gaps = append(gaps, Gap{Rule: f.rule.Name, From: from.Add(f.rule.Interval), To: to.Add(-f.rule.Interval)})
 	}
 	for i := 1; i < len(known); i++ {
-		if known[i].Sub(known[i-1]) > f.rule.Interval {
+		if known[i].Sub(known[i-1]) >= 2*f.rule.Interval { // less is a schedule that moved
 			lacks(known[i-1], known[i])
 		}
 	}
