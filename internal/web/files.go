@@ -12,6 +12,7 @@ import (
 	"path"
 	"time"
 
+	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/engine"
 	"github.com/gatekeeper-engine/gatekeeper/internal/api"
 	"github.com/gatekeeper-engine/gatekeeper/internal/timeline"
@@ -50,8 +51,7 @@ func readFiles() (files, error) {
 		"escape":  escape,
 		"instant": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 		"machine": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"span":    timeline.Span,
-		"words":   timeline.Words,
+		"span":    func(d gatekeeper.Duration) string { return timeline.Span(time.Duration(d)) },
 	}
 	for _, name := range []string{"list", "release", "kill-switch", "login", "problem"} {
 		page, err := template.New("page.html").Funcs(helping).ParseFS(embedded, "templates/page.html", "templates/parts.html", "templates/"+name+".html")
