@@ -39,7 +39,7 @@ func (e Explanation) whyDecided() string {
 		for _, b := range d.Breaches {
 			all = append(all, e.bad(b))
 		}
-		says := strings.Join(all, ", and ")
+		says := strings.Join(all, "; and ")
 		if says == "" {
 			says = d.Says
 		}
@@ -211,7 +211,7 @@ func (e Explanation) excuse(rule string) string {
 	for _, g := range slices.Backward(e.Guards) {
 		if strings.Contains(g.Says, rule) {
 			if g.How != "" {
-				return g.Says + "; at " + e.clock(g.Ended) + ": " + g.How
+				return fmt.Sprintf("the release was held from %s to %s (%s), and then: %s", e.clock(g.At), e.clock(g.Ended), timeline.Words(g.Guard), g.How)
 			}
 			return g.Says
 		}
@@ -225,10 +225,15 @@ func (e Explanation) stood() string {
 	for _, name := range slices.Sorted(maps.Keys(e.release.Breaches)) {
 		all = append(all, e.bad(e.release.Breaches[name]))
 	}
+	for _, r := range e.Rules { // while a person holds the release, no fact names them
+		if n := len(r.Streaks); len(all) == 0 && n > 0 && !r.Streaks[n-1].FullAt.IsZero() {
+			all = append(all, e.bad(gatekeeper.Breach{Rule: r.Name, Since: r.Streaks[n-1].Since}))
+		}
+	}
 	if len(all) == 0 {
 		return "a breach stood"
 	}
-	return strings.Join(all, ", and ")
+	return strings.Join(all, "; and ")
 }
 
 // whyNot gives what the last guard said, or why the release closed.
