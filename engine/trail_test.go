@@ -57,6 +57,7 @@ func TestTrail_ReplaysTheDecision(t *testing.T) {
 		trail := w.trail(id)
 		last := trail[len(trail)-1]
 		require.True(t, last.Extra)
+		require.NotEmpty(t, last.Active, "what it confirmed")
 		require.Equal(t, 3*mnt+100*sec, w.since(last.At))
 		require.Equal(t, last.At, fullAt(trail, 100*sec, 15*sec))
 		facts, err := w.e.Facts(t.Context(), id)
@@ -77,6 +78,11 @@ func TestTrail_AfterAnOutageHasTheLastAnswers(t *testing.T) {
 		w.to(6 * mnt)
 		for _, p := range w.trail(id) {
 			require.True(t, p.Verdict.Answered(), "%s: %s", w.since(p.At), p.Verdict)
+			known := w.since(p.At)
+			if known >= 3*mnt+45*sec && known < 4*mnt+15*sec {
+				known = 4*mnt + 15*sec
+			}
+			require.Equal(t, known, w.since(p.Known()), "%s", w.since(p.At))
 		}
 		require.Equal(t, 5*mnt, w.since(fullAt(w.trail(id), 2*mnt, 15*sec)))
 	})
