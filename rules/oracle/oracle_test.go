@@ -58,7 +58,7 @@ func TestSameAsPrometheus(t *testing.T) {
 		engine := promqltest.NewTestEngine(t, false, 0, 1e6)
 		for n := range min(perWorld, *cases-world*perWorld) {
 			c := newCase(r, world*perWorld+n)
-			w := &comparison{t: t, seen: &seen, engine: engine, store: store, r: r, c: c}
+			w := &comparison{t: t, seen: &seen, engine: engine, store: store, r: r, c: c, known: map[query]answered{}}
 			w.where = func() string { return c.text }
 			w.run()
 			if t.Failed() {
@@ -91,6 +91,7 @@ type comparison struct {
 	where  func() string
 
 	down  bool // every query fails
+	known map[query]answered
 	ours  *rules.BoundRule
 	plain *theirs.AlertingRule // evaluated at the slots that are not missed
 	whole *theirs.AlertingRule // at all slots, for the track; it keeps nothing firing
@@ -288,6 +289,28 @@ func (w *comparison) answers(ctx context.Context, expr string, at time.Time) (pr
 	if w.down {
 		return nil, errDown
 	}
+	asked := query{expr, at}
+	a, known := w.known[asked]
+	if !known {
+		a.found, a.err = w.evaluate(ctx, expr, at)
+		w.known[asked] = a
+	}
+	return slices.Clone(a.found), a.err
+}
+
+// query is what was asked, answered what the engine said: both sides ask much the same.
+type (
+	query struct {
+		expr string
+		at   time.Time
+	}
+	answered struct {
+		found promql.Vector
+		err   error
+	}
+)
+
+func (w *comparison) evaluate(ctx context.Context, expr string, at time.Time) (promql.Vector, error) {
 	q, err := w.engine.NewInstantQuery(ctx, w.store, nil, expr, at)
 	if err != nil {
 		return nil, err
