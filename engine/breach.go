@@ -28,16 +28,16 @@ const graceForSlot = 20 * time.Millisecond
 func (u *run) standing(now time.Time) []harm {
 	var all []harm
 	for _, w := range u.watches {
-		name := w.rule.Name
-		if _, muted := u.r.Muted[name]; muted || w.asked.IsZero() || !w.full() {
+		name := w.Rule.Name
+		if _, muted := u.r.Muted[name]; muted || w.Asked.IsZero() || !w.Full() {
 			continue
 		}
 		h := harm{
-			response: w.rule.Response, preexisting: u.r.Preexisting[name], dryRun: w.rule.DryRun,
-			Breach: gatekeeper.Breach{Rule: name, Since: w.track().Pending(), For: gatekeeper.Duration(w.rule.For), Reading: w.bad},
+			response: w.Rule.Response, preexisting: u.r.Preexisting[name], dryRun: w.Rule.DryRun,
+			Breach: gatekeeper.Breach{Rule: name, Since: w.Track().Pending(), For: gatekeeper.Duration(w.Rule.For), Reading: w.Bad},
 		}
-		if !w.rule.VersionBound {
-			h.lookback = w.rule.Range
+		if !w.Rule.VersionBound {
+			h.lookback = w.Rule.Range
 		}
 		h.Says = sayBreach(h.Breach)
 		all = append(all, h)
@@ -138,8 +138,8 @@ func (u *run) tellBreach(h harm, why string, would bool) error {
 // othersMayBreach says whether to wait a moment for rules that could breach at this very slot.
 func (u *run) othersMayBreach(now time.Time) bool {
 	waiting := slices.ContainsFunc(u.watches, func(w *watch) bool {
-		due := w.track().Due(w.rule.For)
-		return u.busy[w.job] && !w.full() && (w.rule.For == 0 || !due.IsZero() && !due.After(now))
+		due := w.Track().Due(w.Rule.For)
+		return u.busy[w.job] && !w.Full() && (w.Rule.For == 0 || !due.IsZero() && !due.After(now))
 	})
 	if !waiting {
 		return false
@@ -177,11 +177,11 @@ func (u *run) blindRules(now time.Time) (hold []string, rollback []harm) {
 		return nil, nil
 	}
 	for _, w := range u.watches {
-		t, res := w.track(), w.rule.Response
-		if w.asked.IsZero() || t.BlindSince.IsZero() || !u.counts(w) || u.r.Preexisting[w.rule.Name] {
+		t, res := w.Track(), w.Rule.Response
+		end := w.BlindAt()
+		if end.IsZero() || !u.counts(w) || u.r.Preexisting[w.Rule.Name] {
 			continue
 		}
-		end := later(t.BlindSince, w.asked).Add(res.Blind)
 		if now.Before(end) {
 			u.wake(end)
 			continue
@@ -195,11 +195,11 @@ func (u *run) blindRules(now time.Time) (hold []string, rollback []harm) {
 		}
 		switch {
 		case policy == rules.Hold:
-			hold = append(hold, w.rule.Name)
-		case policy == rules.Rollback && !u.r.DryRun && !w.rule.DryRun && len(u.r.Rungs) > 0:
+			hold = append(hold, w.Rule.Name)
+		case policy == rules.Rollback && !u.r.DryRun && !w.Rule.DryRun && len(u.r.Rungs) > 0:
 			b := gatekeeper.Breach{
-				Rule: w.rule.Name, Since: t.BlindSince, Reading: w.last,
-				Says: fmt.Sprintf("%s has seen nothing since %s, and its route rolls back then", w.rule.Name, t.BlindSince.Format(time.TimeOnly)),
+				Rule: w.Rule.Name, Since: t.BlindSince, Reading: w.Last,
+				Says: fmt.Sprintf("%s has seen nothing since %s, and its route rolls back then", w.Rule.Name, t.BlindSince.Format(time.TimeOnly)),
 			}
 			rollback = append(rollback, harm{Breach: b, response: res, blind: true})
 		}
@@ -211,15 +211,15 @@ func (u *run) blindRules(now time.Time) (hold []string, rollback []harm) {
 // stillBlind says whether one of the rules that the hold is for has not seen anything since.
 func (u *run) stillBlind(h gatekeeper.Held) bool {
 	return slices.ContainsFunc(u.watches, func(w *watch) bool {
-		return slices.Contains(h.Blind, w.rule.Name) && !w.track().BlindSince.IsZero()
+		return slices.Contains(h.Blind, w.Rule.Name) && !w.Track().BlindSince.IsZero()
 	})
 }
 
 func (u *run) sayBlind(blind []string) string {
 	why := ""
 	for _, w := range u.watches {
-		if slices.Contains(blind, w.rule.Name) && w.last.Detail != "" {
-			why = " (" + w.last.Detail + ")"
+		if slices.Contains(blind, w.Rule.Name) && w.Last.Detail != "" {
+			why = " (" + w.Last.Detail + ")"
 			break
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/rules"
 )
 
 // Engine runs releases. Its methods may be called concurrently, from [Engine.Run]'s start to its end.
@@ -297,7 +298,7 @@ func (c Config) withDefaults() Config {
 		c.MaxBundle = 1 << 20
 	}
 	if c.Phase == nil {
-		c.Phase = hashPhase
+		c.Phase = rules.HashPhase
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

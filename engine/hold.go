@@ -105,9 +105,8 @@ func (u *run) recovered(b gatekeeper.Breach) bool {
 		return !u.r.Alerts[b.Rule].Firing
 	}
 	for _, w := range u.watches {
-		if w.rule.Name == b.Rule {
-			t := w.track()
-			return !t.HealthySince.IsZero() && t.LastSlot.Sub(t.HealthySince) >= w.rule.Calm()
+		if w.Rule.Name == b.Rule {
+			return w.Recovered()
 		}
 	}
 	return false

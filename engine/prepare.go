@@ -28,7 +28,7 @@ func (u *run) prepare(now time.Time) error {
 			all.Go(func() {
 				ctx, cancel := context.WithTimeout(ctx, u.e.cfg.QueryTimeout)
 				defer cancel()
-				readings[i] = w.rule.Judge(ctx, u.q, now)
+				readings[i] = w.Rule.Judge(ctx, u.q, now)
 			})
 		}
 		all.Wait()
@@ -44,11 +44,9 @@ func (u *run) recordPrepared(pinned []gatekeeper.Pinned, readings []gatekeeper.R
 	var facts []gatekeeper.Body
 	for i, r := range readings {
 		w := u.watches[i]
-		w.base.Verdict = r.Verdict
-		w.base.EverHealthy = r.Verdict == gatekeeper.Healthy
-		w.last, w.told = r, w.base
-		before := r.Verdict == gatekeeper.Unhealthy && !w.rule.VersionBound // bound, it is this version's own harm
-		facts = append(facts, gatekeeper.Judged{Track: w.base, Reading: r.Within(maxOfAll / len(readings)), Preexisting: before})
+		before := w.Open(r)
+		w.told = w.Base
+		facts = append(facts, gatekeeper.Judged{Track: w.Base, Reading: r.Within(maxOfAll / len(readings)), Preexisting: before})
 	}
 	var problems []string
 	for _, p := range pinned {

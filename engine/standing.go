@@ -31,9 +31,9 @@ func (e *Engine) Standings(ctx context.Context) ([]Standing, error) {
 	for _, u := range open {
 		err := u.do(ctx, func() error {
 			for _, w := range u.watches {
-				s := Standing{Release: u.r.Opened, ID: u.id, Rule: w.rule.Rule, Track: w.track(), Latest: w.last, Bad: w.bad}
-				if s.At = s.Track.LastSlot; w.sure.After(s.At) {
-					s.At = w.sure
+				s := Standing{Release: u.r.Opened, ID: u.id, Rule: w.Rule.Rule, Track: w.Track(), Latest: w.Last, Bad: w.Bad}
+				if s.At = s.Track.LastSlot; w.Sure.After(s.At) {
+					s.At = w.Sure
 				}
 				all = append(all, s)
 			}

@@ -70,7 +70,7 @@ func (u *run) lookForTraffic(now, deadline time.Time) {
 func (u *run) pace() time.Duration {
 	pace := 15 * time.Second
 	for _, w := range u.watches {
-		pace = min(pace, w.rule.Interval)
+		pace = min(pace, w.Rule.Interval)
 	}
 	return pace
 }
@@ -168,8 +168,8 @@ func (u *run) watch(now time.Time) error {
 // judge asks the rules whose time has come and records what changed.
 func (u *run) judge(now time.Time) error {
 	for _, w := range u.watches {
-		if w.next.IsZero() {
-			w.next, w.from = w.slot(u.r.DeployedAt), u.countFrom(w)
+		if w.Next.IsZero() {
+			w.Deploy(u.r.DeployedAt, u.r.Tracks[w.Rule.Name])
 		}
 		u.ask(w, now)
 		if err := u.tellVerdict(w); err != nil {
@@ -179,38 +179,22 @@ func (u *run) judge(now time.Time) error {
 	return nil
 }
 
-// countFrom gives the instant from which the rule's readings count. A rule that can see another
-// version's data must first have all of it behind it, unless it was well at open; so must a rule
-// bound to the version that was bad at open already, from an earlier try of the same version.
-func (u *run) countFrom(w *watch) time.Time {
-	from := u.r.DeployedAt.Add(w.rule.WarmUp)
-	atOpen := u.r.Tracks[w.rule.Name]
-	old := !atOpen.EverHealthy
-	if w.rule.VersionBound {
-		old = atOpen.Verdict == gatekeeper.Unhealthy
-	}
-	if clear := u.r.DeployedAt.Add(w.rule.Range); old && clear.After(from) {
-		return clear
-	}
-	return from
-}
-
 // ask asks one rule beside the run: no rule waits for another.
 func (u *run) ask(w *watch, now time.Time) {
 	if u.busy[w.job] {
 		return
 	}
-	q, due := w.ask(now)
+	q, due := w.Ask(now)
 	if !due {
-		u.wake(w.at())
+		u.wake(w.At())
 		return
 	}
 	var readings []gatekeeper.Reading
 	u.job(w.job, u.e.cfg.QueryTimeout, func(ctx context.Context) {
-		readings = q.answer(ctx, w.rule, u.q)
+		readings = q.Answer(ctx, w.Rule, u.q)
 	}, func() {
-		w.take(q, readings) // harmless where nobody follows w any more
-		u.e.metrics.reading(u.backend, w.last, w.rule.Interval, time.Since(q.at))
+		w.Take(q, readings) // harmless where nobody follows w any more
+		u.e.metrics.reading(u.backend, w.Last, w.Rule.Interval, time.Since(q.At))
 	})
 }
 
@@ -225,6 +209,6 @@ func (u *run) tellVerdict(w *watch) error {
 // judged gives the fact about a rule. Preexisting harm counts again once the rule was well.
 func (u *run) judged(w *watch) gatekeeper.Judged {
 	fact := w.judged()
-	fact.Preexisting = u.r.Preexisting[w.rule.Name] && !fact.Track.EverHealthy
+	fact.Preexisting = u.r.Preexisting[w.Rule.Name] && !fact.Track.EverHealthy
 	return fact
 }

@@ -20,7 +20,7 @@ func (u *run) evidence(bodies []gatekeeper.Body) []gatekeeper.Judged {
 	room := maxOfAll
 	for _, pending := range []bool{true, false} {
 		for _, w := range u.judging(u.r) {
-			if len(w.trail) == 0 || pending == w.track().Pending().IsZero() {
+			if len(w.Trail) == 0 || pending == w.Track().Pending().IsZero() {
 				continue
 			}
 			fact := u.judged(w)
@@ -62,7 +62,7 @@ func (u *run) wrote(r gatekeeper.Release, f gatekeeper.Fact) {
 		return
 	}
 	for _, w := range u.judging(r) {
-		if w.rule.Name == judged.Track.Rule {
+		if w.Rule.Name == judged.Track.Rule {
 			w.wrote(judged)
 		}
 	}
@@ -78,7 +78,7 @@ func (e *Engine) Unwritten(ctx context.Context, id string) ([]gatekeeper.Judged,
 	var facts []gatekeeper.Judged
 	err := u.do(ctx, func() error {
 		for _, w := range u.judging(u.r) {
-			if len(w.trail) > 0 && u.r.Takes(gatekeeper.KindJudged) {
+			if len(w.Trail) > 0 && u.r.Takes(gatekeeper.KindJudged) {
 				facts = append(facts, u.judged(w))
 			}
 		}

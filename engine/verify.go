@@ -38,7 +38,7 @@ func (u *run) verify(now time.Time) error {
 		state := u.checkState(w, now, u.checkFrom(w, rung.ReachedAt), within)
 		states[state]++
 		if state == bad {
-			b := gatekeeper.Breach{Rule: w.rule.Name, Since: w.track().Pending(), For: gatekeeper.Duration(w.rule.For), Reading: w.bad}
+			b := gatekeeper.Breach{Rule: w.Rule.Name, Since: w.Track().Pending(), For: gatekeeper.Duration(w.Rule.For), Reading: w.Bad}
 			b.Says = sayBreach(b)
 			still = append(still, b)
 		}
@@ -84,8 +84,8 @@ func (u *run) bindChecks(reached time.Time) {
 			latest = u.r.Latest[rule.Name]
 		}
 		w := newWatch("check "+rule.Name, rule, phase, known, latest)
-		if w.next.IsZero() {
-			w.next = u.checkFrom(w, reached)
+		if w.Next.IsZero() {
+			w.Next = u.checkFrom(w, reached)
 		}
 		u.checks = append(u.checks, w)
 	}
@@ -94,14 +94,14 @@ func (u *run) bindChecks(reached time.Time) {
 // checkFrom gives the instant from which the rule can tell: at once when it sees one version
 // only, else when the bad version's harm is out of its range.
 func (u *run) checkFrom(w *watch, reached time.Time) time.Time {
-	if w.rule.VersionBound {
+	if w.Rule.VersionBound {
 		return reached
 	}
-	return reached.Add(w.rule.Range)
+	return reached.Add(w.Rule.Range)
 }
 
 func (u *run) checkState(w *watch, now, from time.Time, within time.Duration) recovery {
-	t := w.track()
+	t := w.Track()
 	switch {
 	case t.Verdict == gatekeeper.Healthy:
 		return well
@@ -145,10 +145,10 @@ func (u *run) recover(now time.Time, rung gatekeeper.Rung, known bool) error {
 	}
 	says := fmt.Sprintf("well again %s after the target was reached", took)
 	for _, w := range u.checks {
-		if v, ok := worst(w.last); ok {
-			says += fmt.Sprintf("; %s is %s", w.rule.Name, shortFloat(float64(v.Value)))
-			if w.last.Limit != "" {
-				says += ", limit " + w.last.Limit
+		if v, ok := worst(w.Last); ok {
+			says += fmt.Sprintf("; %s is %s", w.Rule.Name, shortFloat(float64(v.Value)))
+			if w.Last.Limit != "" {
+				says += ", limit " + w.Last.Limit
 			}
 		}
 	}

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -41,24 +40,17 @@ func (u *run) endWindow(now time.Time) error {
 // asking says whether an answer is awaited for an instant up to until. What is asked for later
 // instants does not matter: a backend that hangs would keep a release open for ever.
 func (u *run) asking(until time.Time) bool {
-	return slices.ContainsFunc(u.watches, func(w *watch) bool { return !w.at().After(until) })
+	return slices.ContainsFunc(u.watches, func(w *watch) bool { return !w.At().After(until) })
 }
 
-// pendingUntil gives how far pending rules that can act extend the window. The extension is
-// bounded: a rule whose labels change for ever is pending for ever.
+// pendingUntil gives how far pending rules that can act extend the window.
 func (u *run) pendingUntil(now time.Time) (until time.Time, rule string) {
 	for _, w := range u.watches {
-		t := w.track()
-		if t.Pending().IsZero() || w.full() || !u.counts(w) {
+		if !u.counts(w) {
 			continue
 		}
-		end := t.Due(w.rule.For)
-		if !end.After(now) {
-			end = w.next // the extra evaluation did not confirm: the next slot decides
-		}
-		limit := u.r.WindowEnd.Add(2*w.rule.For + 2*w.rule.Interval + w.rule.Response.Blind - time.Duration(u.r.Overtime))
-		if end.After(until) && !end.After(limit) {
-			until, rule = end, w.rule.Name
+		if end := w.Extends(now, u.r.WindowEnd, time.Duration(u.r.Overtime)); end.After(until) {
+			until, rule = end, w.Rule.Name
 		}
 	}
 	return until, rule
@@ -66,26 +58,18 @@ func (u *run) pendingUntil(now time.Time) (until time.Time, rule string) {
 
 // counts says whether the rule can do more than tell.
 func (u *run) counts(w *watch) bool {
-	_, muted := u.r.Muted[w.rule.Name]
-	return w.rule.Response.Do != rules.Notify && !muted
+	_, muted := u.r.Muted[w.Rule.Name]
+	return w.Rule.Response.Do != rules.Notify && !muted
 }
 
 // notCovered says which rule that can roll back has seen too little of the window; "" for none.
 func (u *run) notCovered() string {
 	for _, w := range u.watches {
-		if !u.counts(w) || w.rule.Response.Do != rules.Rollback {
+		if !u.counts(w) || w.Rule.Response.Do != rules.Rollback {
 			continue
 		}
-		t := w.track() // it has every slot that counts: what was missed was asked again, or counts as unanswered
-		switch share := t.Coverage(); {
-		case u.r.Preexisting[w.rule.Name]:
-			return w.rule.Name + " was bad before the release and has not been well since: it can't tell"
-		case share < u.file.Coverage:
-			return fmt.Sprintf("%s had answers with data for %.0f%% of the window, needs %.0f%%", w.rule.Name, 100*share, 100*u.file.Coverage)
-		case !t.Verdict.Answered():
-			return fmt.Sprintf("%s says %s at the window's end", w.rule.Name, t.Verdict)
-		case !t.Pending().IsZero():
-			return fmt.Sprintf("%s is pending still, and the window can't be extended further", w.rule.Name)
+		if why := w.Unsure(u.file.Coverage, u.r.Preexisting[w.Rule.Name]); why != "" {
+			return why
 		}
 	}
 	return ""
