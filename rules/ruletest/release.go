@@ -14,6 +14,7 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/actions"
 	"github.com/gatekeeper-engine/gatekeeper/internal/rehearsal"
+	"github.com/gatekeeper-engine/gatekeeper/internal/timeline"
 )
 
 // rehearse runs a test's releases and compares what happened with what is expected.
@@ -162,7 +163,7 @@ func (e Expectation) String() string {
 		text += " at " + exact(*e.At)
 	}
 	if e.Within > 0 {
-		text += " within " + timelineSpan(e.Within)
+		text += " within " + timeline.Span(e.Within)
 	}
 	return text
 }

@@ -15,8 +15,6 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper/internal/timeline"
 )
 
-func timelineSpan(d time.Duration) string { return timeline.Span(d) }
-
 // Write tells a person what became of a file's tests: each failure where it stands, and for a release
 // one timeline of what happened and what was expected.
 func (r Result) Write(w io.Writer, o timeline.Options) error {
