@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -91,6 +92,7 @@ type comparison struct {
 	where  func() string
 
 	down  bool // every query fails
+	mu    sync.Mutex
 	known map[query]answered
 	ours  *rules.BoundRule
 	plain *theirs.AlertingRule // evaluated at the slots that are not missed
@@ -290,6 +292,8 @@ func (w *comparison) answers(ctx context.Context, expr string, at time.Time) (pr
 		return nil, errDown
 	}
 	asked := query{expr, at}
+	w.mu.Lock() // a rule asks for two things at once
+	defer w.mu.Unlock()
 	a, known := w.known[asked]
 	if !known {
 		a.found, a.err = w.evaluate(ctx, expr, at)
