@@ -221,6 +221,29 @@ func TestLogin(t *testing.T) {
 	require.Equal(t, 403, b.do("POST", "/login", url.Values{"token": {opsSecret}}).status)
 }
 
+// Who is known by a certificate or a password needs no login; their browser shows both by itself, so
+// forms are looked at all the same.
+func TestKnownClients(t *testing.T) {
+	s := newShop(t)
+	pages, err := New(Config{Engine: s.engine, Log: discard})
+	require.NoError(t, err)
+	who := "alice"
+	s.site.Config.Handler, err = api.New(api.Config{Engine: s.engine, Pages: pages.Pages, Known: func(*http.Request) (string, bool) { return who, true }})
+	require.NoError(t, err)
+	s.open("r1", checkout)
+	b := s.browser()
+	require.Equal(t, "/", b.get("/login").path)
+	page := b.get("/releases/r1")
+	require.Contains(t, page.text, "alice")
+	require.NotContains(t, page.text, "Log out")
+	alices := formToken.FindStringSubmatch(page.text)[1]
+	require.Equal(t, 403, b.do("POST", "/releases/r1/hold", url.Values{}).status)
+	who = "bob"
+	require.Equal(t, 403, b.do("POST", "/releases/r1/hold", url.Values{"form": {alices}}).status)
+	require.Equal(t, 200, b.send("/releases/r1", "/releases/r1/hold").status)
+	require.Contains(t, s.until("r1", inState(gatekeeper.Holding)).Hold.Says, "held by bob")
+}
+
 // A reload that takes a token away ends its sessions, and one that keeps it keeps them.
 func TestReloadEndsSessions(t *testing.T) {
 	ops, reader := token(t, "ops", opsSecret, nil, api.ScopeOperate), token(t, "reader", readSecret, nil)
