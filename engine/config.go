@@ -36,7 +36,8 @@ type Config struct {
 	HoldFor       time.Duration // default deadline of a hold; default 30m
 	MaxBundle     int           // bytes; default 1 MiB
 
-	// Phase shifts the slots of a rule group; nil spreads them by a hash, as Prometheus does.
+	// Phase shifts the slots of a rule group; nil spreads them by a hash, as Prometheus does, until it
+	// is seen when the rule's metrics are scraped: the slots follow each scrape closely then.
 	Phase      func(service, environment, group string, interval time.Duration) time.Duration
 	Log        *slog.Logger
 	Registerer prometheus.Registerer

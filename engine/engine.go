@@ -18,6 +18,7 @@ import (
 // Engine runs releases. Its methods may be called concurrently, from [Engine.Run]'s start to its end.
 type Engine struct {
 	cfg        Config
+	follows    bool // slots follow the scrapes
 	log        *slog.Logger
 	metrics    *metrics
 	terms      atomic.Pointer[terms]
@@ -38,6 +39,7 @@ type Engine struct {
 
 // New checks the configuration. It starts nothing.
 func New(cfg Config) (*Engine, error) {
+	follows := cfg.Phase == nil
 	cfg = cfg.withDefaults()
 	if cfg.Journal == nil || cfg.Actions == nil {
 		return nil, errors.New("engine: needs a journal and a registry of actions")
@@ -48,6 +50,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg:        cfg,
+		follows:    follows,
 		log:        cfg.Log,
 		metrics:    newMetrics(cfg.Registerer),
 		killSwitch: newKillSwitch(cfg.KillSwitchFile),

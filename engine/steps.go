@@ -194,6 +194,7 @@ func (u *run) ask(w *watch, now time.Time) {
 		readings = q.Answer(ctx, w.Rule, u.q)
 	}, func() {
 		w.Take(q, readings) // harmless where nobody follows w any more
+		u.follow(w, q.At)
 		u.e.metrics.reading(u.backend, w.Last, w.Rule.Interval, time.Since(q.At))
 	})
 }

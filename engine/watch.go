@@ -12,9 +12,14 @@ type watch struct {
 	*rules.Watch
 	job  string           // the name of the job that asks it
 	told gatekeeper.Track // as the journal has it
+
+	followed bool // it was tried to lay its slots behind the scrapes, see [run.follow]
 }
 
 func newWatch(job string, rule *rules.BoundRule, phase time.Duration, known gatekeeper.Track, latest gatekeeper.Reading) *watch {
+	if !known.LastSlot.IsZero() {
+		phase = phaseOf(known, rule.Interval)
+	}
 	return &watch{Watch: rules.NewWatch(rule, phase, known, latest), job: job, told: known}
 }
 

@@ -26,6 +26,7 @@ type BoundRule struct {
 	floor     *floor
 	ratio     *promexpr.Ratio // nil where what is compared is no division
 	probes    []string        // one per selector
+	newest    string          // asks for the newest sample; "": it can't be told
 	anchored  bool            // must be asked instant by instant
 	external  external
 }
@@ -52,7 +53,7 @@ func (f *File) Bind(v Vars) (*Bound, error) {
 			break
 		}
 		rule.Expr = ast.String()
-		one := &BoundRule{Rule: rule, condition: newCondition(ast), floor: out.floor, probes: promexpr.Probes(ast), anchored: promexpr.Anchored(ast), external: outside}
+		one := &BoundRule{Rule: rule, condition: newCondition(ast), floor: out.floor, probes: promexpr.Probes(ast), newest: promexpr.Newest(ast), anchored: promexpr.Anchored(ast), external: outside}
 		if o := one.condition.operand; o != nil {
 			one.ratio = promexpr.FindRatio(o.Expr, o.Falling())
 		}

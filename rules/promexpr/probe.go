@@ -2,6 +2,7 @@ package promexpr
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/prometheus/promql/parser"
@@ -14,6 +15,29 @@ func Probes(e parser.Expr) []string {
 	var p prober
 	p.visit(e, view{})
 	return p.queries
+}
+
+// Newest gives a query for the time of the newest sample that an expression reads, in seconds since
+// 1970; "" where it looks at other instants than its own, or reads nothing.
+func Newest(e parser.Expr) string {
+	var of []string
+	shifted := false
+	parser.Inspect(e, func(n parser.Node, _ []parser.Node) error {
+		switch n := n.(type) {
+		case *parser.VectorSelector:
+			shifted = shifted || n.OriginalOffset != 0 || n.Timestamp != nil || n.StartOrEnd != 0
+			if one := "timestamp(" + n.String() + ")"; !slices.Contains(of, one) {
+				of = append(of, one)
+			}
+		case *parser.SubqueryExpr:
+			shifted = true
+		}
+		return nil
+	})
+	if shifted || len(of) == 0 {
+		return ""
+	}
+	return "max(" + strings.Join(of, " or ") + ")"
 }
 
 // view is what the subqueries around a selector make of its range and place.
