@@ -6,7 +6,7 @@ import (
 )
 
 // MaxTrail is how many slots a rule is judged before they are journaled, though nothing changed.
-const MaxTrail = 60
+const MaxTrail = 40
 
 // Point is what a rule said at one slot, small enough to keep every slot of a release: charts are
 // drawn from it, and a decision can be replayed.

@@ -31,12 +31,12 @@ func fullAt(trail []gatekeeper.Point, wait, interval time.Duration) time.Time {
 func TestTrail_HasEverySlotOfAHealthyRelease(t *testing.T) {
 	timeline(t, func(t *testing.T, w *world) {
 		id := w.opened(ruleR + flagPlan)
-		w.to(10 * mnt)
+		w.to(5 * mnt)
 		require.Empty(t, w.trail(id)[1:], "nothing changed: only the first slot is journaled")
 		unwritten, err := w.e.Unwritten(t.Context(), id)
 		require.NoError(t, err)
 		require.Len(t, unwritten, 1)
-		require.Len(t, unwritten[0].Trail, 40)
+		require.Len(t, unwritten[0].Trail, 20)
 		w.to(31 * mnt)
 		trail := w.trail(id)
 		require.Len(t, trail, 121)
@@ -45,7 +45,7 @@ func TestTrail_HasEverySlotOfAHealthyRelease(t *testing.T) {
 			require.InDelta(t, 0.002, float64(*p.Value), 1e-9)
 		}
 		_, facts := w.facts(id, gatekeeper.KindJudged)
-		require.Less(t, len(facts), 6)
+		require.Less(t, len(facts), 8)
 	})
 }
 
