@@ -121,10 +121,14 @@ func TestSLODecidesWhenTheBudgetIsSpent(t *testing.T) {
 		share float64
 		rule  string
 	}{
-		{0.0005, ""}, {0.01, ""},
-		{0.02, "AvailabilitySlowBurn"}, {0.03, "AvailabilitySlowBurn"},
-		{0.05, "AvailabilityFastBurn"}, {0.1, "AvailabilityFastBurn"},
-		{0.3, "AvailabilitySlowBurn"}, {1, "AvailabilitySlowBurn"}, // younger than the short window
+		{0.0005, ""},
+		{0.01, ""},
+		{0.02, "AvailabilitySlowBurn"},
+		{0.03, "AvailabilitySlowBurn"},
+		{0.05, "AvailabilityFastBurn"},
+		{0.1, "AvailabilityFastBurn"},
+		{0.3, "AvailabilitySlowBurn"},
+		{1, "AvailabilitySlowBurn"}, // younger than the short window
 	} {
 		t.Run(fmt.Sprint(c.share), func(t *testing.T) {
 			rule, after := decidedAfter(t, b, newBackend(t, burning(born, c.share)), born, 30*time.Minute)
