@@ -135,13 +135,8 @@ func gallery() map[string]*tale {
 		return 1.7e308 * math.Sin(float64(at)), gatekeeper.Unhealthy
 	})
 	all["odd"] = begin("> 0.01").rule("HighErrorRate", 0, 5*mnt, func(at time.Duration) (float64, gatekeeper.Verdict) {
-		switch {
-		case at == mnt:
-			return math.Inf(1), gatekeeper.Unhealthy
-		case at == 2*mnt:
-			return math.NaN(), gatekeeper.Unhealthy
-		case at == 3*mnt:
-			return math.Inf(-1), gatekeeper.Healthy
+		if odd, ok := map[time.Duration]float64{mnt: math.Inf(1), 2 * mnt: math.NaN(), 3 * mnt: math.Inf(-1)}[at]; ok {
+			return odd, gatekeeper.Unhealthy
 		}
 		return healthy(at)
 	})
