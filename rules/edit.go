@@ -50,23 +50,10 @@ func (s *source) byteOf(n *yaml.Node, offset int) (int, bool) {
 	if !ok {
 		return 0, false
 	}
-	starts := s.starts()
-	if line > len(starts) {
-		return 0, false
-	}
-	at := starts[line-1]
+	at := s.starts[line-1]
 	for range column - 1 {
 		_, size := utf8.DecodeRuneInString(s.text[at:])
 		at += size
 	}
 	return at, at <= len(s.text)
-}
-
-// starts gives the byte at which each line begins.
-func (s *source) starts() []int {
-	starts := []int{0}
-	for _, m := range lineBreak.FindAllStringIndex(s.text, -1) {
-		starts = append(starts, m[1])
-	}
-	return starts
 }

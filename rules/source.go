@@ -11,13 +11,20 @@ import (
 
 // source is the text of one file, to find the place in it that a part of a YAML value comes from.
 type source struct {
-	name  string
-	text  string
-	lines []string
+	name   string
+	text   string
+	lines  []string
+	starts []int // the byte at which each line begins
 }
 
 func newSource(name, text string) *source {
-	return &source{name: name, text: text, lines: splitLines(text)}
+	s := &source{name: name, text: text, starts: []int{0}}
+	for _, m := range lineBreak.FindAllStringIndex(text, -1) {
+		s.lines = append(s.lines, text[s.starts[len(s.starts)-1]:m[0]])
+		s.starts = append(s.starts, m[1])
+	}
+	s.lines = append(s.lines, text[s.starts[len(s.starts)-1]:])
+	return s
 }
 
 // lineBreak is what YAML 1.1 counts as one.

@@ -84,12 +84,18 @@ func Fix(ctx context.Context, b rules.Bundle, o Options) (fixed rules.Bundle, ma
 // mend makes the first fix of each rule; those behind it are found again in the next round.
 func (r *Report) mend(b rules.Bundle, refused map[string]bool) (fixed rules.Bundle, made int) {
 	seen := map[*rules.ParsedRule]bool{}
-	for _, f := range slices.Backward(r.fixes) { // from the end of a file, so that offsets stay
-		if seen[f.rule] || refused[f.key()] {
-			continue
+	var batch []fix
+	for _, f := range r.fixes {
+		if !seen[f.rule] && !refused[f.key()] {
+			seen[f.rule] = true
+			batch = append(batch, f)
 		}
-		seen[f.rule] = true
-		if next, ok := f.make(b); ok {
+	}
+	if next, ok := makeAll(b, batch); ok {
+		return next, len(batch)
+	}
+	for _, f := range slices.Backward(batch) { // from the end of a file, so that offsets stay
+		if next, ok := makeAll(b, []fix{f}); ok {
 			b, made = next, made+1
 		} else {
 			refused[f.key()] = true
@@ -100,32 +106,55 @@ func (r *Report) mend(b rules.Bundle, refused map[string]bool) (fixed rules.Bund
 
 func (f fix) key() string { return f.rule.Name + "\x00" + f.want }
 
-// make gives the bundle with the fix in it, if that changes nothing but the rule's expression.
-func (f fix) make(b rules.Bundle) (rules.Bundle, bool) {
-	name := f.edits[0].File
-	text, ok := b.Text(name)
-	if !ok {
-		return b, false
+// makeAll gives the bundle with fixes of several rules in it, if that changes nothing but the rules'
+// expressions.
+func makeAll(b rules.Bundle, all []fix) (rules.Bundle, bool) {
+	edits := map[string][]rules.Edit{}
+	for _, f := range all {
+		for _, e := range f.edits {
+			edits[e.File] = append(edits[e.File], e)
+		}
 	}
-	edits := slices.Clone(f.edits)
-	slices.SortFunc(edits, func(a, b rules.Edit) int { return b.From - a.From })
-	for _, e := range edits {
-		text = text[:e.From] + e.Text + text[e.To:]
+	next := b
+	for name, list := range edits {
+		text, ok := b.Text(name)
+		if !ok {
+			return b, false
+		}
+		slices.SortFunc(list, func(a, b rules.Edit) int { return a.From - b.From })
+		var out strings.Builder
+		end := 0
+		for _, e := range list {
+			if e.From < end {
+				return b, false
+			}
+			out.WriteString(text[end:e.From] + e.Text)
+			end = e.To
+		}
+		next = next.WithText(name, out.String()+text[end:])
 	}
-	next := b.WithText(name, text)
-	return next, f.only(rules.Parse(b), rules.Parse(next))
+	return next, len(all) == 0 || sameBut(rules.Parse(b), rules.Parse(next), all)
 }
 
-// only says that nothing but the expression of the fix's rule differs between two readings.
-func (f fix) only(before, after *rules.Parsed) bool {
+// sameBut says that two readings differ in nothing but the expressions that the fixes change.
+func sameBut(before, after *rules.Parsed, all []fix) bool {
 	olds, news := before.Expressions(), after.Expressions()
 	if len(olds) != len(news) || before.Usable != after.Usable {
 		return false
 	}
+	type place struct {
+		file   string
+		line   int
+		source string
+	}
+	want := map[place]string{}
+	for _, f := range all {
+		want[place{f.rule.File, f.rule.First, f.rule.Source}] = f.want
+	}
 	for i, old := range olds {
 		now, was := news[i].Rule, old.Rule
-		if old.File == f.rule.File && old.First == f.rule.First && old.Source == f.rule.Source {
-			if news[i].Source != f.want {
+		if text, ok := want[place{old.File, old.First, old.Source}]; ok {
+			if news[i].Source != text {
 				return false
 			}
 			was.Expr, was.Range, was.VersionBound = now.Expr, now.Range, now.VersionBound
