@@ -238,11 +238,7 @@ func (d *daemon) open(ctx context.Context, s settings) error {
 	if err := backends.use(); err != nil {
 		return err
 	}
-	key, err := etcd.Secret(starting, d.store.Client(), "pictures")
-	if err != nil {
-		return err
-	}
-	d.pictures = web.NewPictures(key, s.ExternalURL, journal)
+	d.pictures = web.NewPictures(d.pictureKey(starting), s.ExternalURL, journal)
 	return d.assemble(s, reg, journal, backends.queriers())
 }
 
