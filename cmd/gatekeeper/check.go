@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper/internal/prometheus"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
 	"github.com/gatekeeper-engine/gatekeeper/rules/lint"
+	"github.com/gatekeeper-engine/gatekeeper/rules/ruletest"
 )
 
 // checking is what the command check was asked to do.
@@ -21,6 +24,7 @@ type checking struct {
 	out      checkFormat
 	config   string
 	fix      bool
+	expand   bool
 	strict   bool
 	disabled []string
 	scrape   string
@@ -39,6 +43,8 @@ check. It prints what a breach of each rule does, and how long after some harm t
 
 A check is disabled for a rule, or for a file, by a comment with a reason, "# gatekeeper:ignore NAME: reason",
 and for all files by --disable NAME=reason.
+
+The rules that SLOs become are printed with --expand. Of test files it is checked that they can be run.
 
 With --fix the rewrites that are safe are written into the files; everything else in them stays as it is.
 With --backend the metrics are asked too: whether the series exist and have the labels, how often they are
@@ -63,6 +69,7 @@ func (c *checking) flags(f *pflag.FlagSet) {
 	f.VarP(&c.out, "output", "o", "text, wide, json, yaml or github (annotations)")
 	f.StringVar(&c.config, "config", "", "the daemon's configuration to check")
 	f.BoolVar(&c.fix, "fix", false, "write the rewrites that are safe into the files")
+	f.BoolVar(&c.expand, "expand", false, "print the rules that the file's SLOs became, too")
 	f.BoolVar(&c.strict, "strict", false, "exit with 2 on warnings too")
 	f.StringArrayVar(&c.disabled, "disable", nil, "NAME=REASON: leave a check out; may be repeated")
 	f.StringVar(&c.scrape, "scrape-interval", "", "how often the metrics are scraped (default 15s, or the group's interval where that is shorter)")
@@ -87,6 +94,14 @@ func (c *checking) run(cmd *cobra.Command, args []string) error {
 		b, err := rules.ReadBundle(name)
 		if err != nil {
 			return err
+		}
+		if ruletest.Is(b.File) {
+			one, err := checkTests(name)
+			if err != nil {
+				return err
+			}
+			all = append(all, one)
+			continue
 		}
 		if c.fix {
 			if b, err = fixFiles(cmd, b, options); err != nil {
@@ -144,8 +159,17 @@ func (c *checking) print(w io.Writer, all []checked) error {
 	}
 	done, err := c.out.machine(w, all)
 	for i := 0; i < len(all) && !done && err == nil; i++ {
-		err = all[i].print(w)
+		err = errors.Join(all[i].print(w), c.printExpanded(w, all[i]))
 	}
+	return err
+}
+
+// printExpanded prints the rules that SLOs became, where they were asked for.
+func (c *checking) printExpanded(w io.Writer, one checked) error {
+	if !c.expand || one.Expanded == "" {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "\n# what the SLOs of %s became\n%s", one.File, one.Expanded)
 	return err
 }
 
@@ -163,6 +187,9 @@ func check(ctx context.Context, b rules.Bundle, o lint.Options) (checked, error)
 		}
 		c.Problems = append(c.Problems, unknown...)
 		c.Responses, c.rules, c.usable = f.Responses(), f.Rules, len(unknown) == 0
+		if c.Expanded, err = f.ExpandSLOs(); err != nil {
+			return checked{}, err
+		}
 	}
 	if c.Problems == nil {
 		c.Problems = rules.Problems{}

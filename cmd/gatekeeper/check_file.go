@@ -11,6 +11,7 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper/internal/config"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
 	"github.com/gatekeeper-engine/gatekeeper/rules/lint"
+	"github.com/gatekeeper-engine/gatekeeper/rules/ruletest"
 )
 
 // checked is what was found in one file.
@@ -20,6 +21,7 @@ type checked struct {
 	Responses []string       `json:"responses,omitempty"`
 	Lags      []lint.Lag     `json:"lags,omitempty"`
 	Costs     []lint.Cost    `json:"costs,omitempty"`
+	Expanded  string         `json:"expanded,omitempty"` // the rules that SLOs became, as YAML
 
 	bundle  rules.Bundle
 	rules   []rules.Rule
@@ -47,6 +49,16 @@ func checkConfig(name string) (checked, error) {
 	c := checked{File: name, Problems: rules.Problems{}, usable: true}
 	_, err = decode(cfg, registry)
 	if broken, ok := errors.AsType[*config.Broken](err); ok {
+		c.Problems, c.bundle, c.usable, err = broken.Problems, broken.Source, false, nil
+	}
+	return c, err
+}
+
+// checkTests reads a test file as the command test does.
+func checkTests(name string) (checked, error) {
+	c := checked{File: name, Problems: rules.Problems{}, usable: true}
+	_, err := ruletest.Read(name)
+	if broken, ok := errors.AsType[*ruletest.Broken](err); ok {
 		c.Problems, c.bundle, c.usable, err = broken.Problems, broken.Source, false, nil
 	}
 	return c, err
@@ -96,7 +108,7 @@ func (c checked) print(w io.Writer) error {
 		fmt.Fprintf(w, "  min_traffic: %s\n", text)
 	}
 	if c.fixable > 0 {
-		fmt.Fprintf(w, "%d of the rewrites are safe: gatekeeper check --fix %s\n", c.fixable, c.File)
+		fmt.Fprintf(w, "safe to rewrite: %d; gatekeeper check --fix %s does it\n", c.fixable, c.File)
 	}
 	return nil
 }

@@ -17,6 +17,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
 	"github.com/gatekeeper-engine/gatekeeper/rules/promexpr"
@@ -30,6 +32,14 @@ type Broken struct {
 
 // Error gives one line per problem.
 func (b *Broken) Error() string { return b.Problems.Error() }
+
+// Is says whether a text is meant as a test file: no health file and no rule file has tests.
+func Is(text string) bool {
+	var top struct {
+		Tests yaml.Node `yaml:"tests"`
+	}
+	return yaml.Unmarshal([]byte(text), &top) == nil && !top.Tests.IsZero()
+}
 
 // Read reads a test file, the rule files that it names and the health files of its releases. What is
 // wrong in any of them is a [Broken]. Rule files are found as promtool finds them: relative to the test
