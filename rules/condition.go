@@ -16,6 +16,7 @@ import (
 type condition struct {
 	whole   string
 	operand *promexpr.Operand // nil where it compares nothing
+	guarded string            // whole without its comparison, to be asked in its place; "": whole is asked
 }
 
 func newCondition(ast parser.Expr) *condition {
@@ -42,10 +43,19 @@ func (c *condition) ask(ctx context.Context, q Querier, at time.Time) (active, o
 		}
 		active = passing(o, operand)
 		if len(active) > 0 && !o.Exact {
-			active, err = ask(ctx, q, c.whole, at)
+			active, err = c.behindGuards(ctx, q, at)
 		}
 		return active, operand, err
 	}
+}
+
+// behindGuards gives the samples that the guards let through too.
+func (c *condition) behindGuards(ctx context.Context, q Querier, at time.Time) ([]gatekeeper.Sample, error) {
+	if c.guarded == "" {
+		return ask(ctx, q, c.whole, at)
+	}
+	samples, err := ask(ctx, q, c.guarded, at)
+	return passing(c.operand, samples), err
 }
 
 func askBoth(ctx context.Context, q Querier, a, b string, at time.Time) (ofA, ofB []gatekeeper.Sample, err error) {

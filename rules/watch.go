@@ -162,14 +162,14 @@ func (w *Watch) Extends(now, end time.Time, overtime time.Duration) time.Time {
 	if !until.After(now) {
 		until = w.Next // the extra evaluation did not confirm: the next slot decides
 	}
-	if until.After(end.Add(w.Rule.longestExtension() - overtime)) {
+	if until.After(end.Add(w.Rule.LongestExtension() - overtime)) {
 		return time.Time{}
 	}
 	return until
 }
 
-// longestExtension is how far the rule can extend a window at most.
-func (r Rule) longestExtension() time.Duration {
+// LongestExtension is how far the rule can extend a window at most, pending at its end.
+func (r Rule) LongestExtension() time.Duration {
 	return 2*r.For + 2*r.Interval + r.Response.Blind
 }
 
