@@ -59,15 +59,20 @@ type Reading struct {
 	Active []string `json:"-"`
 }
 
-// Within gives the reading with as many of its samples as fit into limit bytes of JSON: the worst
-// are kept. A fact above [MaxFact] could never be written, and nothing could be decided on it.
+// Within gives the reading with as many of its samples as fit into about limit bytes of JSON: the
+// worst are kept, and texts are cut when none is left. A fact above [MaxFact] could never be written,
+// and nothing could be decided on it.
 func (r Reading) Within(limit int) Reading {
-	for len(r.Samples)+len(r.Operand) > 0 {
+	for {
 		if data, err := json.Marshal(r); err == nil && len(data) <= limit {
+			return r
+		}
+		if len(r.Samples)+len(r.Operand) == 0 {
 			break
 		}
 		r.Samples, r.Operand = r.Samples[:len(r.Samples)/2], r.Operand[:len(r.Operand)/2]
 	}
+	r.Summary, r.Detail, r.Limit = Clip(r.Summary, limit/4), Clip(r.Detail, limit/4), Clip(r.Limit, limit/4)
 	return r
 }
 
@@ -176,16 +181,15 @@ func (t Track) Early(r Reading) Track {
 	return t
 }
 
-// Confirm gives the track after an extra evaluation between slots, which can only confirm what is
-// active: it adds no identity, counts no slot, and an empty answer alone resets nothing.
+// Confirm gives the track as an extra evaluation between slots leaves it, which can only confirm what
+// is active: it adds no identity and counts no slot. What it does not find again is not confirmed,
+// and an answer that is not unhealthy alone resets nothing: t stands, and the next slot decides.
 func (t Track) Confirm(r Reading) Track {
 	if r.Verdict != Unhealthy {
 		return t
 	}
 	n := t
-	if active := t.keep(r, false); len(active) > 0 {
-		n.Active = active
-	}
+	n.Active = t.keep(r, false)
 	return n
 }
 

@@ -130,7 +130,7 @@ func TestTrackConfirm(t *testing.T) {
 	for _, v := range []Verdict{Healthy, NoTraffic, NoData, Lopsided, NoAnswer} {
 		require.Equal(t, track, track.Confirm(reading(20, v)), "between slots nothing is reset")
 	}
-	require.Equal(t, track, track.Confirm(reading(20, Unhealthy, "new")))
+	require.False(t, track.Confirm(reading(20, Unhealthy, "new")).Full(at(20), 0), "another series is no confirmation")
 	require.Equal(t, Track{}, Track{}.Confirm(reading(20, Unhealthy)))
 }
 

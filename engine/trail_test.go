@@ -88,6 +88,32 @@ func TestTrail_AfterAnOutageHasTheLastAnswers(t *testing.T) {
 	})
 }
 
+// What was bad for most of `for` is not confirmed by another series that is bad where it ends.
+func TestExtra_AnotherSeriesConfirmsNothing(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		w.mu.Lock()
+		w.serves["v3"] = true
+		w.mu.Unlock()
+		w.script(func(name, version string, at time.Duration) (float64, bool) {
+			first := version == "v2" && at >= 3*mnt && at < 4*mnt+35*sec
+			second := version == "v3" && at >= 4*mnt+35*sec
+			if name == "errors" && (first || second) {
+				return 5, true
+			}
+			return 0, true
+		})
+		id := w.opened(`
+service: checkout
+groups: [{name: g, interval: 15s, rules: [{alert: R, expr: 'errors{service="${service}"} > 1', for: 100s}]}]
+` + flagPlan)
+		w.to(4*mnt + 44*sec)
+		require.Equal(t, gatekeeper.Watching, w.release(id).State, w.story(id))
+		w.to(7 * mnt)
+		at, _ := w.one(id, gatekeeper.KindDecided)
+		require.Equal(t, 4*mnt+45*sec+100*sec, at, w.story(id))
+	})
+}
+
 // A release whose every slot has other series fills facts by size, not by number.
 func TestTrail_OfChangingIdentitiesStaysSmall(t *testing.T) {
 	var active []string

@@ -290,7 +290,9 @@ func streaks(trail []gatekeeper.Point, interval, wait time.Duration, knowsFor bo
 		before := track
 		now := track.Along([]gatekeeper.Point{p}, interval)
 		if p.Extra {
-			now = track.Confirm(gatekeeper.Reading{At: p.At, Verdict: p.Verdict, Active: p.Active})
+			if now = track.Confirm(gatekeeper.Reading{At: p.At, Verdict: p.Verdict, Active: p.Active}); now.Pending().IsZero() {
+				now = track
+			}
 		} else {
 			track = now
 		}
