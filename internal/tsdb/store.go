@@ -96,9 +96,13 @@ func options(c Config) *tsdb.Options {
 // Run scrapes the targets and evaluates the recording rules until ctx ends or the store is closed. It may be called once.
 func (s *Store) Run(ctx context.Context) error {
 	s.mu.Lock()
-	if s.closed || s.ran != nil {
+	switch {
+	case s.closed: // before it could begin, as after a reload that was refused
 		s.mu.Unlock()
-		return errors.New("the metric store is closed or scrapes already")
+		return nil
+	case s.ran != nil:
+		s.mu.Unlock()
+		return errors.New("the metric store scrapes already")
 	}
 	ctx, s.stop = context.WithCancel(ctx)
 	s.ran = make(chan struct{})
