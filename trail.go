@@ -63,11 +63,11 @@ func worst(r Reading) *Float {
 	return nil
 }
 
-// Size is about how many bytes of JSON the point takes.
+// Size is how many bytes of JSON the point takes at most.
 func (p Point) Size() int {
-	size := 100
+	size := 200
 	for _, id := range p.Active {
-		size += len(id) + 3
+		size += jsonSize(id) + len(`"",`)
 	}
 	return size
 }

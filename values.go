@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 	"time"
+	"unicode/utf8"
 )
 
 // Duration is a [time.Duration] that JSON shows as Go writes it, such as "2m0s".
@@ -25,6 +26,42 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	}
 	*d = Duration(v)
 	return nil
+}
+
+// Clip gives s if it takes at most limit bytes as JSON, and else as much of its beginning as does,
+// with "…" behind it. Quotes around it don't count.
+func Clip(s string, limit int) string {
+	const more = "…"
+	if jsonSize(s) <= limit {
+		return s
+	}
+	size := len(more)
+	for i, c := range s {
+		if size += jsonSizeOf(c); size > limit {
+			return s[:i] + more
+		}
+	}
+	return s
+}
+
+// jsonSize is how many bytes a text takes as JSON, between its quotes.
+func jsonSize(s string) int {
+	size := 0
+	for _, c := range s {
+		size += jsonSizeOf(c)
+	}
+	return size
+}
+
+// jsonSizeOf is how many bytes encoding/json writes for a rune at most.
+func jsonSizeOf(c rune) int {
+	switch {
+	case c == '"' || c == '\\':
+		return 2
+	case c < ' ' || c == '<' || c == '>' || c == '&' || c == '\u2028' || c == '\u2029' || c == utf8.RuneError:
+		return len(`\u0000`)
+	}
+	return utf8.RuneLen(c)
 }
 
 // Float is a float64 that survives JSON: NaN and the infinities become strings.

@@ -90,13 +90,15 @@ func (u *run) decide(cause gatekeeper.Cause, actor string, list []gatekeeper.Bre
 const (
 	maxEvidence = 64 << 10
 	maxOfAll    = 512 << 10 // of facts that are written together
+	maxSays     = 16 << 10  // of a sentence that names every breach
 )
 
 // fit trims the evidence of breaches that are told in one fact.
 func fit(list []gatekeeper.Breach) []gatekeeper.Breach {
 	list = slices.Clone(list)
 	for i, b := range list {
-		list[i].Reading = b.Reading.Within(maxEvidence / len(list))
+		room := maxEvidence / len(list)
+		list[i].Reading, list[i].Says = b.Reading.Within(room), gatekeeper.Clip(b.Says, room)
 	}
 	return list
 }
@@ -114,7 +116,7 @@ func says(act []harm) string {
 	for i, h := range act {
 		list[i] = h.Says
 	}
-	return strings.Join(list, "; ")
+	return gatekeeper.Clip(strings.Join(list, "; "), maxSays)
 }
 
 // countdown gives how long people may still cancel: the shortest of the routes that roll back.

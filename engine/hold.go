@@ -22,6 +22,9 @@ func (u *run) hold(now time.Time) error {
 	if moved, err := u.considerNew(now, h); moved || err != nil {
 		return err
 	}
+	if err := u.recordTrails(); err != nil {
+		return err
+	}
 	if now.Before(h.Until) {
 		u.wake(h.Until)
 		return nil

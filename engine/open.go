@@ -374,7 +374,11 @@ func (u *run) supersede(id, version, actor string, opening gatekeeper.Entry) err
 		return gatekeeper.Errorf(gatekeeper.CodeConflict, "wait until it is over: gatekeeper release wait "+u.id,
 			"release %s of version %s is %s: version %s can't be opened now", u.id, u.r.Version, u.r.State, version)
 	}
-	next, entry, err := u.draft(actor, time.Now(), gatekeeper.Closed{Outcome: gatekeeper.OutcomeSuperseded, Why: fmt.Sprintf("superseded by version %s (release %s)", version, id)})
+	closed := gatekeeper.Closed{Outcome: gatekeeper.OutcomeSuperseded, Why: fmt.Sprintf("superseded by version %s (release %s)", version, id)}
+	if err := u.recordAhead([]gatekeeper.Body{closed}); err != nil {
+		return err
+	}
+	next, entry, err := u.draft(actor, time.Now(), closed)
 	if err != nil {
 		return err
 	}

@@ -241,6 +241,9 @@ func (u *run) wake(t time.Time) {
 func (u *run) record(bodies ...gatekeeper.Body) error { return u.recordBy("", time.Now(), bodies...) }
 
 func (u *run) recordBy(actor string, at time.Time, bodies ...gatekeeper.Body) error {
+	if err := u.recordAhead(bodies); err != nil {
+		return err
+	}
 	next, entry, err := u.draft(actor, at, bodies...)
 	if err != nil {
 		return err
@@ -299,6 +302,8 @@ func (u *run) seen(r gatekeeper.Release, f gatekeeper.Fact) {
 		u.e.history.note(r)
 	case gatekeeper.Resumed:
 		u.resumed = b.Why
+	case gatekeeper.NotRecovered:
+		u.checks = nil // the next rung is checked anew
 	}
 	if u.e.cfg.Tell != nil {
 		u.e.cfg.Tell(r, f)

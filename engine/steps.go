@@ -159,6 +159,9 @@ func (u *run) watch(now time.Time) error {
 	if moved, err := u.considerHarm(now, u.standing(now)); moved || err != nil {
 		return err
 	}
+	if err := u.recordTrails(); err != nil {
+		return err
+	}
 	if moved, err := u.considerBlindness(now); moved || err != nil {
 		return err
 	}
@@ -201,15 +204,8 @@ func (u *run) ask(w *watch, now time.Time) {
 
 // tellVerdict records a rule's verdict when it changed.
 func (u *run) tellVerdict(w *watch) error {
-	if !w.news() {
+	if !w.changed() {
 		return nil
 	}
-	return u.record(u.judged(w))
-}
-
-// judged gives the fact about a rule. Preexisting harm counts again once the rule was well.
-func (u *run) judged(w *watch) gatekeeper.Judged {
-	fact := w.judged()
-	fact.Preexisting = u.r.Preexisting[w.Rule.Name] && !fact.Track.EverHealthy
-	return fact
+	return u.recordJudged(u.judged(w))
 }

@@ -2,37 +2,84 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 
 	"github.com/gatekeeper-engine/gatekeeper"
 )
 
+// judged gives the facts about a rule that the journal has not. Preexisting harm counts again once
+// the rule was well.
+func (u *run) judged(w *watch) []gatekeeper.Judged {
+	facts := w.unwritten()
+	for i := range facts {
+		facts[i].Preexisting = u.r.Preexisting[w.Rule.Name] && !facts[i].Track.EverHealthy
+	}
+	return facts
+}
+
+// recordJudged records facts about rules, in as many commits as they need.
+func (u *run) recordJudged(facts []gatekeeper.Judged) error {
+	for _, part := range commits(facts) {
+		if err := u.record(part...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recordTrails records the slots of rules that are as many as a fact holds, though nothing changed.
+// It waits for what is decided, which takes them along.
+func (u *run) recordTrails() error {
+	var facts []gatekeeper.Judged
+	for _, w := range u.judging(u.r) {
+		if len(w.parts) > 0 {
+			facts = append(facts, u.judged(w)...)
+		}
+	}
+	return u.recordJudged(facts)
+}
+
+// recordAhead records the evidence for bodies that does not fit into one commit with them.
+func (u *run) recordAhead(bodies []gatekeeper.Body) error {
+	for parts := commits(u.evidence(bodies)); len(parts) > 1; parts = parts[1:] {
+		if err := u.record(parts[0]...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// commits divides facts about rules so that each part fits into a commit, beside a fact that turns the release.
+func commits(facts []gatekeeper.Judged) [][]gatekeeper.Body {
+	var all [][]gatekeeper.Body
+	room := 0
+	for _, f := range facts {
+		size := maxOfAll
+		if data, err := json.Marshal(f); err == nil { // else the commit tells of it
+			size = len(data)
+		}
+		if size > room {
+			all, room = append(all, nil), maxOfAll
+		}
+		room -= size
+		all[len(all)-1] = append(all[len(all)-1], f)
+	}
+	return all
+}
+
 // evidence gives, for bodies that turn the release, what its rules said since they were journaled
-// last: a decision and the slots that led to it are durable together. Pending rules come first;
-// what does not fit any more is left out. A restart during a hold need not ask for it again, and
-// perhaps could not.
+// last: a decision and the slots that led to it are durable together. A restart during a hold need
+// not ask for it again, and perhaps could not.
 func (u *run) evidence(bodies []gatekeeper.Body) []gatekeeper.Judged {
 	if !u.r.Takes(gatekeeper.KindJudged) || !slices.ContainsFunc(bodies, turns) {
 		return nil
 	}
 	var facts []gatekeeper.Judged
-	room := maxOfAll
-	for _, pending := range []bool{true, false} {
-		for _, w := range u.judging(u.r) {
-			if len(w.Trail) == 0 || pending == w.Track().Pending().IsZero() {
-				continue
-			}
-			fact := u.judged(w)
-			size := maxEvidence / len(u.judging(u.r))
-			fact.Reading = fact.Reading.Within(size)
-			for _, p := range fact.Trail {
-				size += p.Size()
-			}
-			if room -= size; room < 0 {
-				return facts
-			}
-			facts = append(facts, fact)
+	for _, w := range u.judging(u.r) {
+		if len(w.parts)+len(w.Trail) > 0 {
+			facts = append(facts, u.judged(w)...)
 		}
 	}
 	return facts
@@ -78,8 +125,8 @@ func (e *Engine) Unwritten(ctx context.Context, id string) ([]gatekeeper.Judged,
 	var facts []gatekeeper.Judged
 	err := u.do(ctx, func() error {
 		for _, w := range u.judging(u.r) {
-			if len(w.Trail) > 0 && u.r.Takes(gatekeeper.KindJudged) {
-				facts = append(facts, u.judged(w))
+			if len(w.parts)+len(w.Trail) > 0 && u.r.Takes(gatekeeper.KindJudged) {
+				facts = append(facts, u.judged(w)...)
 			}
 		}
 		return nil

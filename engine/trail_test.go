@@ -114,11 +114,43 @@ groups: [{name: g, interval: 15s, rules: [{alert: R, expr: 'errors{service="${se
 	})
 }
 
-// A release whose every slot has other series fills facts by size, not by number.
-func TestTrail_OfChangingIdentitiesStaysSmall(t *testing.T) {
-	var active []string
-	for range gatekeeper.MaxActive {
-		active = append(active, string(make([]byte, gatekeeper.MaxEvidenceText)))
-	}
-	require.Less(t, gatekeeper.Point{Active: active}.Size(), gatekeeper.MaxFact/8)
+// What was heard while an answer of the journal is lost is not lost with it.
+func TestTrail_SurvivesALostAnswer(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		bad(w)
+		w.stop()
+		j := &dying{Journal: w.journal}
+		w.cfg.Journal = j
+		w.boot()
+		id := w.opened(ruleR + flagPlan)
+		w.to(3*mnt - sec)
+		j.after = gatekeeper.KindJudged
+		w.to(4*mnt + sec)
+		j.after = ""
+		j.dead.Store(false)
+		w.to(6 * mnt)
+		w.outcome(id, gatekeeper.OutcomeRolledBack)
+		for i, p := range w.trail(id) {
+			require.Equal(t, time.Duration(i)*15*sec, w.since(p.At))
+		}
+	})
+}
+
+func TestTrail_HasWhyTheServiceDidNotRecover(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		w.script(func(name, _ string, at time.Duration) (float64, bool) { // the old version as well
+			if name == "errors" && at >= 3*mnt {
+				return 0.5, true
+			}
+			return 10, name == "requests"
+		})
+		id := w.opened(ruleR + flagPlan)
+		w.to(20 * mnt)
+		at, _ := w.one(id, gatekeeper.KindNotRecovered)
+		require.Equal(t, 7*mnt, at.Truncate(15*sec), w.story(id))
+		facts, err := w.e.Facts(t.Context(), id)
+		require.NoError(t, err)
+		trail := gatekeeper.Trail(facts, "R", true)
+		require.Len(t, trail, 9, "two minutes of slots, both ends included")
+	})
 }

@@ -54,10 +54,9 @@ func (u *run) verify(now time.Time) error {
 	}
 	switch {
 	case states[bad] > 0:
-		u.checks = nil
 		return u.record(gatekeeper.NotRecovered{Rung: u.r.Rung, Breaches: fit(still)})
 	case states[wait] > 0:
-		return nil
+		return u.recordTrails()
 	}
 	return u.recover(now, rung, states[well] > 0 && states[unknown] == 0)
 }

@@ -41,13 +41,15 @@ func (r *BoundRule) unhealthy(ctx context.Context, q Querier, at time.Time, acti
 	return reading
 }
 
-// shortIdentity is an identity as it is journaled: a long one stays itself by its hash.
+// shortIdentity is an identity as it is journaled: a long one stays itself by its hash, and so does
+// one of many marks that take several bytes each there.
 func shortIdentity(id string) string {
-	if len(id) <= gatekeeper.MaxEvidenceText {
+	short := gatekeeper.Clip(capText(id, gatekeeper.MaxEvidenceText), 2*gatekeeper.MaxEvidenceText)
+	if short == id {
 		return id
 	}
 	sum := sha256.Sum256([]byte(id))
-	return fmt.Sprintf("%s %x", capText(id, gatekeeper.MaxEvidenceText), sum[:8])
+	return fmt.Sprintf("%s %x", short, sum[:8])
 }
 
 // worstFirst sorts samples: far beyond the limit first, NaN last.

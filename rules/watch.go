@@ -30,6 +30,9 @@ type Watch struct {
 	Asked time.Time          // the first slot that was asked by this Watch; what is older is hearsay
 	Trail []gatekeeper.Point // every slot since whoever reads it emptied it
 
+	// Added is called after each slot was added to the Trail, with its reading; nil: nobody is told.
+	Added func(r gatekeeper.Reading)
+
 	gap   []gatekeeper.Reading
 	extra time.Time // of the extra evaluation that was made last
 }
@@ -258,14 +261,8 @@ func (w *Watch) Take(q Question, readings []gatekeeper.Reading) {
 	if !q.From.IsZero() {
 		w.gap = nil
 	}
-	heard := len(w.Trail)
 	for _, r := range readings {
-		w.slot(r)
-	}
-	for i := heard; i < len(w.Trail); i++ {
-		if w.Trail[i].At.Before(q.At) {
-			w.Trail[i].Heard = q.At
-		}
+		w.slot(r, q.At)
 	}
 	w.Next = q.At.Add(w.Rule.Interval)
 	if len(w.Base.Active) == 0 {
@@ -277,26 +274,37 @@ func (w *Watch) Take(q Question, readings []gatekeeper.Reading) {
 func (w *Watch) confirm(at time.Time) {
 	w.extra = at
 	confirmed := w.Track().Confirm(w.Last)
-	w.Trail = append(w.Trail, gatekeeper.ExtraPoint(w.Last, confirmed))
+	w.add(gatekeeper.ExtraPoint(w.Last, confirmed), w.Last, at)
 	if confirmed.Full(at, w.Rule.For) && w.Last.Verdict == gatekeeper.Unhealthy {
 		w.Sure = at
 	}
 }
 
-// slot takes the reading of a regular slot.
-func (w *Watch) slot(r gatekeeper.Reading) {
+// add adds a slot to the trail that was heard of at an instant.
+func (w *Watch) add(p gatekeeper.Point, r gatekeeper.Reading, heard time.Time) {
+	if p.At.Before(heard) {
+		p.Heard = heard
+	}
+	w.Trail = append(w.Trail, p)
+	if w.Added != nil {
+		w.Added(r)
+	}
+}
+
+// slot takes the reading of a regular slot that was heard of at an instant.
+func (w *Watch) slot(r gatekeeper.Reading, heard time.Time) {
 	switch {
 	case r.At.Before(w.From):
 		w.Base = w.Base.Early(r)
-		w.Trail = append(w.Trail, gatekeeper.EarlyPoint(r))
+		w.add(gatekeeper.EarlyPoint(r), r, heard)
 	case r.Verdict.Blind():
 		w.gap = append(w.gap, r)
 		if !r.At.Before(w.Next) { // else it was blind before, and that is known
-			w.Trail = append(w.Trail, gatekeeper.PointOf(r, w.Base))
+			w.add(gatekeeper.PointOf(r, w.Base), r, heard)
 		}
 	default:
 		w.Base = w.Track().Next(r, w.Rule.Interval)
 		w.gap = nil
-		w.Trail = append(w.Trail, gatekeeper.PointOf(r, w.Base))
+		w.add(gatekeeper.PointOf(r, w.Base), r, heard)
 	}
 }

@@ -1,0 +1,110 @@
+package engine_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/engine"
+	"github.com/gatekeeper-engine/gatekeeper/rules"
+)
+
+// Facts have a limit, and what the metrics say has none: whatever they hold, a decision can be
+// written.
+
+const ignoring = `
+respond:
+  - do: rollback
+    no_data: ignore
+    on_error: ignore
+`
+
+// marks take six bytes each in JSON.
+var marks = strings.Repeat("<", 400)
+
+// crowd has every answer of the backend have n series; label gives the one that tells them apart.
+func (w *world) crowd(n int, label func(i int) string) {
+	w.reconfigure(func(cfg *engine.Config) {
+		cfg.Backends = map[string]rules.Querier{"": hostileBackend{w.backend(), func(v rules.Vector) (rules.Vector, error) {
+			var many rules.Vector
+			for _, s := range v.Samples {
+				for i := range n {
+					many.Samples = append(many.Samples, gatekeeper.Sample{Labels: map[string]string{"pod": label(i), "a": marks, "b": marks, "c": marks, "d": marks}, Value: s.Value})
+				}
+			}
+			return many, nil
+		}}}
+	})
+}
+
+// manyRules gives n rules like R, which breach in the same slot.
+func manyRules(n int, summary string) string {
+	head, rule, _ := strings.Cut(ruleR, "      - alert: R\n")
+	for i := range n {
+		head += fmt.Sprintf("      - alert: R%d\n%s        annotations: {summary: '%s'}\n", i, rule, summary)
+	}
+	return head
+}
+
+// After a long outage all slots of it are known at once: more than one fact can hold.
+func TestSize_ALongOutageOfAQuickRule(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		w.outage(5*mnt, 70*mnt)
+		id := w.opened(replace(replace(ruleR, "interval: 15s", "interval: 1s"), "window: 30m", "window: 90m") + flagPlan + ignoring)
+		w.to(90*mnt + sec)
+		w.outcome(id, gatekeeper.OutcomePassed)
+		require.Len(t, w.trail(id), 90*60+1)
+	})
+}
+
+func TestSize_LongIdentities(t *testing.T) {
+	for name, c := range map[string]struct {
+		label func(w *world) func(i int) string
+		want  gatekeeper.Outcome
+	}{
+		"of marks": {func(*world) func(int) string {
+			return func(i int) string { return fmt.Sprint(i, marks) }
+		}, gatekeeper.OutcomeRolledBack},
+		"that change at each slot": {func(w *world) func(int) string {
+			return func(i int) string { return fmt.Sprintf("%03d %s %s", i, w.now(), strings.Repeat(`\`, 220)) }
+		}, gatekeeper.OutcomeInconclusive}, // pending for ever
+	} {
+		t.Run(name, func(t *testing.T) {
+			timeline(t, func(t *testing.T, w *world) {
+				bad(w)
+				w.crowd(100, c.label(w))
+				id := w.opened(ruleR + flagPlan)
+				w.to(50 * mnt)
+				w.outcome(id, c.want)
+			})
+		})
+	}
+}
+
+func TestSize_ManyRulesInOneSlot(t *testing.T) {
+	for name, c := range map[string]struct {
+		series  int
+		pod     string
+		summary string
+	}{
+		"told briefly":     {1, "a", "too many errors"},
+		"told at length":   {1, "a", marks},
+		"with many series": {gatekeeper.MaxActive + 1, strings.Repeat("p", 200), "too many errors"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			timeline(t, func(t *testing.T, w *world) {
+				bad(w)
+				w.crowd(c.series, func(i int) string { return fmt.Sprint(i, c.pod) })
+				id := w.opened(manyRules(100, c.summary) + flagPlan)
+				w.to(6 * mnt)
+				at, body := w.one(id, gatekeeper.KindDecided)
+				require.Equal(t, 5*mnt, at.Truncate(sec))
+				require.Len(t, body.(gatekeeper.Decided).Breaches, 100)
+				w.outcome(id, gatekeeper.OutcomeRolledBack)
+			})
+		})
+	}
+}
