@@ -7,8 +7,6 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/gatekeeper-engine/gatekeeper"
@@ -170,9 +168,8 @@ func limitOf(facts []gatekeeper.Fact, rule string) *Limit {
 		if !ok || j.Track.Rule != rule {
 			continue
 		}
-		operator, number, _ := strings.Cut(j.Reading.Limit, " ")
-		if v, err := strconv.ParseFloat(strings.TrimSpace(number), 64); err == nil && finite(v) {
-			return &Limit{Operator: operator, Value: v}
+		if limit := limitIn(j.Reading.Limit); limit != nil {
+			return limit
 		}
 	}
 	return nil

@@ -31,9 +31,18 @@ func sized(width, height int) error {
 	return nil
 }
 
+// picture is what can be drawn: draw gives the widths of its texts in their order, describe tells it
+// in words.
+type picture interface {
+	draw(canvas vg.Canvas, width, height float64) []float64
+	describe() string
+}
+
 // SVG draws the chart into so many CSS pixels. It is light or dark as the reader's device asks for,
 // needs nothing from elsewhere, runs no script, and text in it is escaped.
-func (c Chart) SVG(w io.Writer, width, height int) error {
+func (c Chart) SVG(w io.Writer, width, height int) error { return writeSVG(w, width, height, c) }
+
+func writeSVG(w io.Writer, width, height int, c picture) error {
 	if err := sized(width, height); err != nil {
 		return err
 	}
@@ -73,7 +82,9 @@ func sizedText(body string, widths []float64) string {
 
 // PNG draws the chart, always light, as SVG does into so many pixels; the picture has twice as many
 // each way, for screens and chats that shrink it.
-func (c Chart) PNG(w io.Writer, width, height int) error {
+func (c Chart) PNG(w io.Writer, width, height int) error { return writePNG(w, width, height, c) }
+
+func writePNG(w io.Writer, width, height int, c picture) error {
 	if err := sized(width, height); err != nil {
 		return err
 	}

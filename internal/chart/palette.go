@@ -30,9 +30,11 @@ var (
 	blindInk  = hex(0xb9c1c9, 0x525d68)
 	idleBg    = hex(0xf2f4f6, 0x1c242c)
 	heldInk   = hex(0x7b54c7, 0xb99df2)
+	wellBg    = hex(0xd3eee4, 0x143c31)
+	poorBg    = hex(0xf7d2c4, 0x53260f)
 )
 
-var shades = []shade{paper, ink, quiet, grid, axis, released, returned, bad, pendingBg, blindBg, blindInk, idleBg, heldInk}
+var shades = []shade{paper, ink, quiet, grid, axis, released, returned, bad, pendingBg, blindBg, blindInk, idleBg, heldInk, wellBg, poorBg}
 
 // style gives the rules of an SVG: fonts of the same widths where Liberation Sans is not
 // installed, and the dark colours for whom dark is asked for.
