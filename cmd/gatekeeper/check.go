@@ -12,8 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/gatekeeper-engine/gatekeeper/internal/httpclient"
-	"github.com/gatekeeper-engine/gatekeeper/internal/prometheus"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
 	"github.com/gatekeeper-engine/gatekeeper/rules/lint"
 	"github.com/gatekeeper-engine/gatekeeper/rules/ruletest"
@@ -28,8 +26,7 @@ type checking struct {
 	strict   bool
 	disabled []string
 	scrape   string
-	backend  string
-	token    string
+	backend  metricBackend
 }
 
 func checkCommand() *cobra.Command {
@@ -73,8 +70,7 @@ func (c *checking) flags(f *pflag.FlagSet) {
 	f.BoolVar(&c.strict, "strict", false, "exit with 2 on warnings too")
 	f.StringArrayVar(&c.disabled, "disable", nil, "NAME=REASON: leave a check out; may be repeated")
 	f.StringVar(&c.scrape, "scrape-interval", "", "how often the metrics are scraped (default 15s, or the group's interval where that is shorter)")
-	f.StringVar(&c.backend, "backend", "", "URL of a Prometheus-compatible API to ask about the metrics")
-	f.StringVar(&c.token, "backend-token-file", "", "file that holds the bearer token for --backend")
+	c.backend.flags(f, "to ask about the metrics")
 }
 
 func (c *checking) run(cmd *cobra.Command, args []string) error {
@@ -139,18 +135,11 @@ func (c *checking) options() (lint.Options, error) {
 		}
 		o.ScrapeInterval = time.Duration(every)
 	}
-	if c.backend == "" {
-		if c.token != "" {
-			return o, usagef("--backend-token-file needs --backend")
-		}
-		return o, nil
+	q, err := c.backend.open(0, 0)
+	if q != nil {
+		o.Backend = q
 	}
-	q, err := prometheus.New(prometheus.Config{Config: httpclient.Config{URL: c.backend, BearerTokenFile: c.token}})
-	if err != nil {
-		return o, err
-	}
-	o.Backend = q
-	return o, nil
+	return o, err
 }
 
 func (c *checking) print(w io.Writer, all []checked) error {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"io"
 	"os"
 	"strings"
@@ -66,7 +65,7 @@ func (x *explaining) run(cmd *cobra.Command, args []string) error {
 	if x.rule != "" && !drawn {
 		return gatekeeper.Errorf(gatekeeper.CodeNotFound, "the record tells of: "+strings.Join(chart.Rules(found.facts), ", "), "the release has no rule %q", x.rule)
 	}
-	if err := x.draw(picture); err != nil {
+	if err := drawFiles(picture, x.svg, x.png, pictureWidth, pictureHeight); err != nil {
 		return err
 	}
 	if done, err := x.out.machine(cmd.OutOrStdout(), e); err != nil {
@@ -86,26 +85,6 @@ func (x *explaining) run(cmd *cobra.Command, args []string) error {
 
 // The size of the pictures in files, in pixels; a PNG has twice as many.
 const pictureWidth, pictureHeight = 900, 400
-
-// draw writes the chart to the files that were asked for.
-func (x *explaining) draw(c chart.Chart) error {
-	for _, picture := range []struct {
-		path string
-		draw func(w io.Writer, width, height int) error
-	}{{x.svg, c.SVG}, {x.png, c.PNG}} {
-		if picture.path == "" {
-			continue
-		}
-		f, err := os.Create(picture.path)
-		if err != nil {
-			return gatekeeper.Errorf(gatekeeper.CodeInvalid, "name a file in a folder that you can write to", "the chart can't be written: %w", err)
-		}
-		if err := errors.Join(picture.draw(f, pictureWidth, pictureHeight), f.Close()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // terminal says what the chart is drawn for.
 func (x *explaining) terminal(w io.Writer) chart.Terminal {

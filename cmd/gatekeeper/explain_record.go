@@ -97,26 +97,44 @@ func (r *record) readFacts(stdin io.Reader, id string) (found, error) {
 
 // readSnapshot restores a snapshot for a moment, and reads from what came of it.
 func (r *record) readSnapshot(ctx context.Context, id string) (found, error) {
-	dir, err := os.MkdirTemp("", "gatekeeper-")
-	if err != nil {
-		return found{}, err
-	}
-	store := storeDir(dir)
 	var out found
-	if err = etcd.Restore(ctx, r.snapshot, store, nil); err == nil {
-		out, err = readStore(ctx, store, id)
-	}
-	return out, errors.Join(err, os.RemoveAll(dir))
+	err := inSnapshot(ctx, r.snapshot, func(journal gatekeeper.Journal) (err error) {
+		out, err = readJournal(ctx, journal, id)
+		return err
+	})
+	return out, err
 }
 
 // readStore reads a release from a store that nobody uses.
 func readStore(ctx context.Context, dir, id string) (found, error) {
+	var out found
+	err := inStore(ctx, dir, func(journal gatekeeper.Journal) (err error) {
+		out, err = readJournal(ctx, journal, id)
+		return err
+	})
+	return out, err
+}
+
+// inSnapshot restores a snapshot for a moment, and lets read the journal in it.
+func inSnapshot(ctx context.Context, snapshot string, read func(gatekeeper.Journal) error) error {
+	dir, err := os.MkdirTemp("", "gatekeeper-")
+	if err != nil {
+		return err
+	}
+	store := storeDir(dir)
+	if err = etcd.Restore(ctx, snapshot, store, nil); err == nil {
+		err = inStore(ctx, store, read)
+	}
+	return errors.Join(err, os.RemoveAll(dir))
+}
+
+// inStore lets read the journal of a store that nobody uses.
+func inStore(ctx context.Context, dir string, read func(gatekeeper.Journal) error) error {
 	s, err := openStopped(ctx, dir)
 	if err != nil {
-		return found{}, err
+		return err
 	}
-	out, err := readJournal(ctx, etcd.ReadJournal(s.Client()), id)
-	return out, errors.Join(err, s.Close())
+	return errors.Join(read(etcd.ReadJournal(s.Client())), s.Close())
 }
 
 func readJournal(ctx context.Context, journal gatekeeper.Journal, id string) (found, error) {
