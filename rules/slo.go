@@ -43,7 +43,7 @@ type Burn struct {
 	Short time.Duration
 	Share float64 // of the period's allowed errors
 	Rate  float64 // how many times faster than allowed that is, if it takes all of Long
-	Ratio float64 // the error ratio that this is
+	Ratio float64 // the error ratio that this is, in (0, 1)
 }
 
 // sloNode is an SLO with what its rules are made of.
@@ -74,6 +74,12 @@ func (l *loader) slos(r *reader, n *yaml.Node, window time.Duration) []SLO {
 		}
 		lines[s.Name] = s.at.Line
 		s.Burns = burns(s.SLO, window)
+		if slow := s.Burns[0]; slow.Ratio >= 1 {
+			r.fail(s.at, checkValue, "Set a smaller budget, or take a longer window.",
+				"SLO %q can never breach: nothing but errors for %s spends %s of what %s allows in %s, and a release may spend %s",
+				s.Name, model.Duration(slow.Long), percent(slow.Share/slow.Ratio), percent(s.Objective), model.Duration(s.Period), percent(s.Budget))
+			continue
+		}
 		for i, b := range s.Burns {
 			l.rule(r, group{name: "slo:" + s.Name, interval: s.interval}, s.rule(b), i, true)
 			l.rules[len(l.rules)-1].SLO = s.Name
@@ -158,12 +164,13 @@ func beyondCounters(e parser.Expr) parser.Expr {
 
 // burns gives the windows for a release: all that it may spend within its own window, and four
 // tenths of that within a sixth of it, as the Site Reliability Workbook has 5% in 6 hours and 2% in
-// one (chapter 5, "Alerting on SLOs"). Where a sixth is too short to be measured, only the first.
+// one (chapter 5, "Alerting on SLOs"). Where a sixth is too short to be measured, or to spend that
+// with nothing but errors, only the first.
 func burns(s SLO, window time.Duration) []Burn {
 	long := min(window, longestBurn)
 	all := []Burn{newBurn(s, s.Name+"SlowBurn", long, s.Budget)}
-	if fast := long / 6; fast >= 2*shortestBurn {
-		all = append(all, newBurn(s, s.Name+"FastBurn", fast, 0.4*s.Budget))
+	if fast := newBurn(s, s.Name+"FastBurn", long/6, 0.4*s.Budget); long/6 >= 2*shortestBurn && fast.Ratio < 1 {
+		all = append(all, fast)
 	}
 	return all
 }
@@ -172,7 +179,7 @@ func newBurn(s SLO, rule string, long time.Duration, share float64) Burn {
 	b := Burn{Rule: rule, Long: long.Round(time.Second), Share: share}
 	b.Short = min(max(b.Long/12, shortestBurn), longestShort, b.Long).Round(time.Second)
 	b.Rate = share * float64(s.Period) / float64(b.Long)
-	b.Ratio = min(b.Rate*(1-s.Objective), 1)
+	b.Ratio = b.Rate * (1 - s.Objective)
 	return b
 }
 

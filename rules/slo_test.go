@@ -177,3 +177,30 @@ func TestSLOExpands(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, none)
 }
+
+// A budget that no release can spend would let every release pass.
+func TestSLOThatCannotBreachIsRefused(t *testing.T) {
+	_, err := Load(Bundle{File: strings.Replace(sloFile, "99.9%", "90%", 1)})
+	require.ErrorContains(t, err, "SLO \"Availability\" can never breach: nothing but errors for 30m spends 0.694444% of what 90% allows in 30d, and a release may spend 1%")
+	f, err := Load(Bundle{File: strings.Replace(sloFile, "99.9%", "97%", 1)})
+	require.NoError(t, err)
+	require.Len(t, f.SLOs[0].Burns, 1, "nothing but errors for 5m spend less than 0.4%")
+	require.InDelta(t, 0.432, f.SLOs[0].Burns[0].Ratio, 1e-9)
+}
+
+func TestSLOBesideARuleOfItsName(t *testing.T) {
+	_, err := Load(Bundle{File: strings.Replace(sloFile, "    labels: {severity: critical}\n", "", 1) +
+		"groups: [{name: g, rules: [{alert: AvailabilitySlowBurn, expr: up == 0}]}]\n"})
+	require.ErrorContains(t, err, "AvailabilitySlowBurn stands in")
+	f, err := Load(Bundle{File: sloFile + "groups: [{name: g, rules: [{alert: AvailabilitySlowBurn, expr: up == 0}]}]\n"})
+	require.NoError(t, err)
+	require.Len(t, f.Rules, 3)
+	for i, a := range f.Rules {
+		for _, b := range f.Rules[:i] {
+			require.NotEqual(t, a.Name, b.Name)
+		}
+	}
+	text, err := f.ExpandSLOs()
+	require.NoError(t, err)
+	require.NotContains(t, text, "up == 0")
+}
