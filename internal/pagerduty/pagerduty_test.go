@@ -6,11 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +20,7 @@ import (
 
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/internal/notify"
+	"github.com/gatekeeper-engine/gatekeeper/internal/notifytest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -80,66 +78,6 @@ func (v *vendor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]string{"status": "success", "message": "Event processed", "dedup_key": e.DedupKey})
 }
 
-// RoundTrip serves without a network, for tests of time.
-func (v *vendor) RoundTrip(r *http.Request) (*http.Response, error) {
-	w := httptest.NewRecorder()
-	v.ServeHTTP(w, r)
-	return w.Result(), nil
-}
-
-func file(t *testing.T, text string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "key")
-	require.NoError(t, os.WriteFile(path, []byte(text+"\n"), 0o600))
-	return path
-}
-
-func channel(t *testing.T, log io.Writer) notify.Channel {
-	t.Helper()
-	counters, err := notify.NewCounters(nil)
-	require.NoError(t, err)
-	return notify.Channel{Counters: counters, Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})), ExternalURL: "https://gatekeeper.example"}
-}
-
-func run(t *testing.T, p *PagerDuty) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- p.Run(ctx) }()
-	return func() {
-		cancel()
-		require.NoError(t, <-done)
-	}
-}
-
-// journey tells one fact after the other.
-type journey struct {
-	t *testing.T
-	p *PagerDuty
-	r gatekeeper.Release
-	f gatekeeper.Fact
-}
-
-func opened(t *testing.T, p *PagerDuty, id string) *journey {
-	t.Helper()
-	j := &journey{t: t, p: p, r: gatekeeper.Release{ID: id}}
-	j.tell(gatekeeper.Opened{Service: "shop", Environment: "production", Version: "v2", Rungs: []gatekeeper.Rung{{Action: "flag/set"}}})
-	j.tell(gatekeeper.Prepared{Rungs: []gatekeeper.Pinned{{Target: &gatekeeper.Target{Kind: gatekeeper.Set, Says: "flag off"}}}})
-	j.tell(gatekeeper.Deployed{How: "pipeline"})
-	return j
-}
-
-func (j *journey) tell(bodies ...gatekeeper.Body) {
-	j.t.Helper()
-	for _, body := range bodies {
-		j.f = gatekeeper.Fact{Seq: j.r.Seq + 1, At: time.Now(), Body: body}
-		var err error
-		j.r, err = j.r.With(j.f)
-		require.NoError(j.t, err)
-		j.p.Tell(j.r, j.f)
-	}
-}
-
 var (
 	breach  = gatekeeper.Breach{Rule: "HighErrorRate", Says: "error ratio 5%, limit > 0.01"}
 	only    = gatekeeper.Breached{Breaches: []gatekeeper.Breach{breach}, Why: "the route only notifies"}
@@ -176,11 +114,11 @@ func TestWhoIsPagedAndWhenItResolves(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				v := &vendor{open: map[string]bool{}}
-				p := newPagerDuty(Config{Name: "a", RoutingKeyFile: file(t, key)}, channel(t, io.Discard), &http.Client{Transport: v})
-				stop := run(t, p)
-				j := opened(t, p, "r1")
-				j.tell(c.facts...)
-				p.Tell(j.r, gatekeeper.Fact{At: time.Now(), Body: gatekeeper.Noted{Text: "nothing new"}})
+				p := newPagerDuty(Config{Name: "a", RoutingKeyFile: notifytest.Secret(t, key)}, notifytest.Channel(t, io.Discard), &http.Client{Transport: notifytest.Direct{Handler: v}})
+				stop := notifytest.Run(t, p)
+				j := notifytest.Begin(t, p, "r1", "v2")
+				j.Tell(c.facts...)
+				p.Tell(j.Release, gatekeeper.Fact{At: time.Now(), Body: gatekeeper.Noted{Text: "nothing new"}})
 				synctest.Wait()
 				var events []string
 				for _, e := range v.got {
@@ -204,13 +142,13 @@ func TestEventOnTheWire(t *testing.T) {
 	srv := httptest.NewServer(v)
 	defer srv.Close()
 	var log bytes.Buffer
-	p, err := New(Config{Name: "on-call", RoutingKeyFile: file(t, key), URL: srv.URL + "/"}, channel(t, &log))
+	p, err := New(Config{Name: "on-call", RoutingKeyFile: notifytest.Secret(t, key), URL: srv.URL + "/"}, notifytest.Channel(t, &log))
 	require.NoError(t, err)
-	stop := run(t, p)
-	j := opened(t, p, "r1")
+	stop := notifytest.Run(t, p)
+	j := notifytest.Begin(t, p, "r1", "v2")
 	long := held
 	long.Says = strings.Repeat("ü", 5000)
-	j.tell(long)
+	j.Tell(long)
 	count := func() int {
 		v.mu.Lock()
 		defer v.mu.Unlock()
@@ -224,7 +162,7 @@ func TestEventOnTheWire(t *testing.T) {
 	require.True(t, strings.HasPrefix(e.Payload.Summary, "shop v2 in production is held: ü"))
 	require.Contains(t, e.Payload.Details["to_do"], "gatekeeper release approve r1")
 	require.Equal(t, "shop", e.Payload.Component)
-	require.Equal(t, j.r.HeldAt.UTC().Format(time.RFC3339), e.Payload.Timestamp)
+	require.Equal(t, j.Release.HeldAt.UTC().Format(time.RFC3339), e.Payload.Timestamp)
 	require.NotContains(t, log.String(), "s3cret")
 }
 
@@ -232,24 +170,24 @@ func TestAfterARestartAnAlertStillResolves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendor{open: map[string]bool{}}
 		make := func() *PagerDuty {
-			return newPagerDuty(Config{Name: "a", RoutingKeyFile: file(t, key)}, channel(t, io.Discard), &http.Client{Transport: v})
+			return newPagerDuty(Config{Name: "a", RoutingKeyFile: notifytest.Secret(t, key)}, notifytest.Channel(t, io.Discard), &http.Client{Transport: notifytest.Direct{Handler: v}})
 		}
 		before := make()
-		stop := run(t, before)
-		j := opened(t, before, "r1")
-		j.tell(only)
-		k := opened(t, before, "r2")
-		k.tell(held)
+		stop := notifytest.Run(t, before)
+		j := notifytest.Begin(t, before, "r1", "v2")
+		j.Tell(only)
+		k := notifytest.Begin(t, before, "r2", "v2")
+		k.Tell(held)
 		synctest.Wait()
 		require.True(t, v.open["r1"] && v.open["r2"])
 		stop()
 
 		after := make()
-		stop = run(t, after)
-		j.p, k.p = after, after
-		j.tell(end(gatekeeper.OutcomeAborted))
-		after.Tell(k.r, k.f) // as the engine does for what is held
-		k.tell(decided)
+		stop = notifytest.Run(t, after)
+		j.Channel, k.Channel = after, after
+		j.Tell(end(gatekeeper.OutcomeAborted))
+		k.Again() // as the engine does for what is held
+		k.Tell(decided)
 		synctest.Wait()
 		require.False(t, v.open["r1"])
 		require.False(t, v.open["r2"])
@@ -262,9 +200,9 @@ func TestBusyAndSickAnswersAreWaitedOut(t *testing.T) {
 		v := &vendor{open: map[string]bool{}, fail: func(call int) int {
 			return []int{0, 429, 500, 503, 0}[min(call, 4)]
 		}}
-		p := newPagerDuty(Config{Name: "a", RoutingKeyFile: file(t, key)}, channel(t, io.Discard), &http.Client{Transport: v})
-		stop := run(t, p)
-		opened(t, p, "r1").tell(held)
+		p := newPagerDuty(Config{Name: "a", RoutingKeyFile: notifytest.Secret(t, key)}, notifytest.Channel(t, io.Discard), &http.Client{Transport: notifytest.Direct{Handler: v}})
+		stop := notifytest.Run(t, p)
+		notifytest.Begin(t, p, "r1", "v2").Tell(held)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.Equal(t, 4, v.calls)
@@ -277,8 +215,8 @@ func TestBusyAndSickAnswersAreWaitedOut(t *testing.T) {
 func TestRefusalNamesTheReasonButNotTheKey(t *testing.T) {
 	v := &vendor{open: map[string]bool{}}
 	var log bytes.Buffer
-	p := newPagerDuty(Config{Name: "a", RoutingKeyFile: file(t, "s3cret-too-short")}, channel(t, &log), &http.Client{Transport: v})
-	opened(t, p, "r1").tell(held)
+	p := newPagerDuty(Config{Name: "a", RoutingKeyFile: notifytest.Secret(t, "s3cret-too-short")}, notifytest.Channel(t, &log), &http.Client{Transport: notifytest.Direct{Handler: v}})
+	notifytest.Begin(t, p, "r1", "v2").Tell(held)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.NoError(t, p.Run(ctx))
@@ -288,20 +226,20 @@ func TestRefusalNamesTheReasonButNotTheKey(t *testing.T) {
 }
 
 func TestFilter(t *testing.T) {
-	c := Config{Name: "a", RoutingKeyFile: file(t, key), Filter: notify.Filter{Services: gatekeeper.Globs{"pay"}}}
-	p := newPagerDuty(c, channel(t, io.Discard), &http.Client{})
-	opened(t, p, "r1").tell(held)
+	c := Config{Name: "a", RoutingKeyFile: notifytest.Secret(t, key), Filter: notify.Filter{Services: gatekeeper.Globs{"pay"}}}
+	p := newPagerDuty(c, notifytest.Channel(t, io.Discard), &http.Client{})
+	notifytest.Begin(t, p, "r1", "v2").Tell(held)
 	require.Empty(t, p.open)
 	c.Filter = notify.Filter{Events: []notify.Event{notify.RollbackFailed}}
-	p = newPagerDuty(c, channel(t, io.Discard), &http.Client{})
-	opened(t, p, "r1").tell(held)
+	p = newPagerDuty(c, notifytest.Channel(t, io.Discard), &http.Client{})
+	notifytest.Begin(t, p, "r1", "v2").Tell(held)
 	require.Empty(t, p.open)
 }
 
 func TestOpenAlertsAreBounded(t *testing.T) {
-	p := newPagerDuty(Config{Name: "a"}, channel(t, io.Discard), &http.Client{})
+	p := newPagerDuty(Config{Name: "a"}, notifytest.Channel(t, io.Discard), &http.Client{})
 	for i := range maxOpen + 5 {
-		opened(t, p, fmt.Sprint(i)).tell(held)
+		notifytest.Begin(t, p, fmt.Sprint(i), "v2").Tell(held)
 	}
 	require.Len(t, p.open, maxOpen)
 	require.Contains(t, p.open, fmt.Sprint(maxOpen+4))
@@ -318,7 +256,7 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 		require.ErrorContains(t, err, says)
 		require.Equal(t, gatekeeper.CodeInvalid, gatekeeper.CodeOf(err))
 	}
-	_, err := New(Config{Name: "a", RoutingKeyFile: "/none"}, channel(t, io.Discard))
+	_, err := New(Config{Name: "a", RoutingKeyFile: "/none"}, notifytest.Channel(t, io.Discard))
 	require.ErrorContains(t, err, "/none")
 }
 

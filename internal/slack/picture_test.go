@@ -16,6 +16,7 @@ import (
 
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/internal/notify"
+	"github.com/gatekeeper-engine/gatekeeper/internal/notifytest"
 )
 
 // files are the pictures that were uploaded, as Slack documents it
@@ -88,7 +89,7 @@ func tellHeld(t *testing.T, v *vendor, c Config, pictures notify.Pictures) strin
 	srv := httptest.NewServer(v)
 	defer srv.Close()
 	if c.WebhookURLFile != "" {
-		c.WebhookURLFile = file(t, srv.URL+hook)
+		c.WebhookURLFile = notifytest.Secret(t, srv.URL+hook)
 	} else {
 		c.APIURL = srv.URL + "/api"
 	}
@@ -149,7 +150,7 @@ func TestMessageComesWithoutARefusedPicture(t *testing.T) {
 
 func TestBotUploadsThePicture(t *testing.T) {
 	v := &vendor{}
-	bot := Config{Name: "a", TokenFile: file(t, token), Channel: "C1"}
+	bot := Config{Name: "a", TokenFile: notifytest.Secret(t, token), Channel: "C1"}
 	log := tellHeld(t, v, bot, album{})
 	require.Len(t, v.got, 1, log)
 	require.Equal(t, []string{"13 HighErrorRate of shop 2 against its limit"}, v.files.asked, log)

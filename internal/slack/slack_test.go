@@ -6,11 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +20,7 @@ import (
 
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/internal/notify"
+	"github.com/gatekeeper-engine/gatekeeper/internal/notifytest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -122,51 +120,22 @@ func (v *vendor) messages() []message {
 	return append([]message(nil), v.got...)
 }
 
-func file(t *testing.T, text string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "secret")
-	require.NoError(t, os.WriteFile(path, []byte(text+"\n"), 0o600))
-	return path
-}
-
+// channel is reached by an address with odd characters.
 func channel(t *testing.T, log io.Writer) notify.Channel {
 	t.Helper()
-	counters, err := notify.NewCounters(nil)
-	require.NoError(t, err)
-	return notify.Channel{Counters: counters, Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})), ExternalURL: "https://gatekeeper.example/?a&b"}
-}
-
-// run runs a channel until the test's end.
-func run(t *testing.T, s *Slack) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	return func() {
-		cancel()
-		require.NoError(t, <-done)
-	}
+	c := notifytest.Channel(t, log)
+	c.ExternalURL += "/?a&b"
+	return c
 }
 
 // story tells a release that is held, and then closed, of a version with odd characters.
 func story(t *testing.T, s *Slack, id string) {
 	t.Helper()
-	r := gatekeeper.Release{ID: id}
-	at := time.Now()
-	for _, body := range []gatekeeper.Body{
-		gatekeeper.Opened{Service: "shop", Environment: "production", Version: "<!channel>&2", Rungs: []gatekeeper.Rung{{Action: "flag/set"}}},
-		gatekeeper.Prepared{Rungs: []gatekeeper.Pinned{{Target: &gatekeeper.Target{Kind: gatekeeper.Set, Says: "flag off"}}}},
-		gatekeeper.Deployed{How: "pipeline"},
-		gatekeeper.Held{Reason: gatekeeper.HoldRoute, Says: "error ratio 5%, limit > 0.01 <https://evil.example|click> @here", Until: at.Add(time.Hour)},
+	notifytest.Begin(t, s, id, "<!channel>&2").Tell(
+		gatekeeper.Held{Reason: gatekeeper.HoldRoute, Says: "error ratio 5%, limit > 0.01 <https://evil.example|click> @here", Until: time.Now().Add(time.Hour)},
 		gatekeeper.Decided{Cause: gatekeeper.CausePerson, Says: strings.Repeat("&", 4000)},
 		gatekeeper.Closed{Outcome: gatekeeper.OutcomeRollbackFailed, Why: "every rung failed"},
-	} {
-		f := gatekeeper.Fact{Seq: r.Seq + 1, At: at, Body: body}
-		var err error
-		r, err = r.With(f)
-		require.NoError(t, err)
-		s.Tell(r, f)
-	}
+	)
 }
 
 func TestIncomingWebhook(t *testing.T) {
@@ -174,9 +143,9 @@ func TestIncomingWebhook(t *testing.T) {
 	srv := httptest.NewServer(v)
 	defer srv.Close()
 	var log bytes.Buffer
-	s, err := New(Config{Name: "releases", WebhookURLFile: file(t, srv.URL+hook)}, channel(t, &log))
+	s, err := New(Config{Name: "releases", WebhookURLFile: notifytest.Secret(t, srv.URL+hook)}, channel(t, &log))
 	require.NoError(t, err)
-	stop := run(t, s)
+	stop := notifytest.Run(t, s)
 	story(t, s, "r1")
 	require.Eventually(t, func() bool { return len(v.messages()) == 3 }, 10*time.Second, 5*time.Millisecond, "%s", &log)
 	stop()
@@ -199,9 +168,9 @@ func TestBotThreads(t *testing.T) {
 	srv := httptest.NewServer(v)
 	defer srv.Close()
 	var log bytes.Buffer
-	s, err := New(Config{Name: "releases", TokenFile: file(t, token), Channel: "C1", APIURL: srv.URL + "/api/"}, channel(t, &log))
+	s, err := New(Config{Name: "releases", TokenFile: notifytest.Secret(t, token), Channel: "C1", APIURL: srv.URL + "/api/"}, channel(t, &log))
 	require.NoError(t, err)
-	stop := run(t, s)
+	stop := notifytest.Run(t, s)
 	story(t, s, "r1")
 	story(t, s, "r2")
 	require.Eventually(t, func() bool { return len(v.messages()) == 6 }, 10*time.Second, 5*time.Millisecond, "%s", &log)
@@ -222,10 +191,10 @@ func TestRefusalsAreLoggedWithoutSecrets(t *testing.T) {
 	srv := httptest.NewServer(v)
 	defer srv.Close()
 	for says, c := range map[string]Config{
-		"no_service":        {Name: "a", WebhookURLFile: file(t, srv.URL+"/services/s3cret-gone")},
-		"invalid_auth":      {Name: "b", TokenFile: file(t, "s3cret-other"), Channel: "C1", APIURL: srv.URL + "/api"},
-		"channel_not_found": {Name: "c", TokenFile: file(t, token), Channel: "C2", APIURL: srv.URL + "/api"},
-		"no JSON":           {Name: "d", TokenFile: file(t, token), Channel: "C2", APIURL: srv.URL + hook[:9] + "x"},
+		"no_service":        {Name: "a", WebhookURLFile: notifytest.Secret(t, srv.URL+"/services/s3cret-gone")},
+		"invalid_auth":      {Name: "b", TokenFile: notifytest.Secret(t, "s3cret-other"), Channel: "C1", APIURL: srv.URL + "/api"},
+		"channel_not_found": {Name: "c", TokenFile: notifytest.Secret(t, token), Channel: "C2", APIURL: srv.URL + "/api"},
+		"no JSON":           {Name: "d", TokenFile: notifytest.Secret(t, token), Channel: "C2", APIURL: srv.URL + hook[:9] + "x"},
 	} {
 		if says == "no JSON" {
 			v.fail = func(_ int, w http.ResponseWriter) bool { fmt.Fprint(w, "<html>s3cret"); return true }
@@ -263,7 +232,7 @@ func TestRateLimitsAndPassingErrorsAreWaitedOut(t *testing.T) {
 		}}
 		var log bytes.Buffer
 		s := newSlack(Config{Name: "a", TokenFile: "unused", Channel: "C1"}, channel(t, &log), &http.Client{Transport: v}, &http.Client{})
-		stop := run(t, s)
+		stop := notifytest.Run(t, s)
 		begin := time.Now()
 		story(t, s, "r1")
 		require.Equal(t, begin, time.Now(), "telling takes no time")
@@ -303,7 +272,7 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 		require.Equal(t, gatekeeper.CodeInvalid, gatekeeper.CodeOf(err))
 	}
 	for _, text := range []string{"xoxb-s3cret", "ftp://s3cret", "https://u:s3cret@hooks.slack.com/x", "://s3cret"} {
-		_, err := New(Config{Name: "a", WebhookURLFile: file(t, text)}, channel(t, io.Discard))
+		_, err := New(Config{Name: "a", WebhookURLFile: notifytest.Secret(t, text)}, channel(t, io.Discard))
 		require.ErrorContains(t, err, "holds no webhook URL")
 		require.NotContains(t, err.Error(), "s3cret")
 	}

@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -21,6 +19,7 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/internal/httpclient"
 	"github.com/gatekeeper-engine/gatekeeper/internal/notify"
+	"github.com/gatekeeper-engine/gatekeeper/internal/notifytest"
 	"github.com/gatekeeper-engine/gatekeeper/internal/signature"
 )
 
@@ -56,59 +55,24 @@ func (v *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// RoundTrip serves without a network, for tests of time.
-func (v *receiver) RoundTrip(r *http.Request) (*http.Response, error) {
-	w := httptest.NewRecorder()
-	v.ServeHTTP(w, r)
-	return w.Result(), nil
-}
-
-func file(t *testing.T, text string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "secret")
-	require.NoError(t, os.WriteFile(path, []byte(text+"\n"), 0o600))
-	return path
-}
-
-func channel(t *testing.T, log io.Writer) notify.Channel {
-	t.Helper()
-	counters, err := notify.NewCounters(nil)
-	require.NoError(t, err)
-	return notify.Channel{Counters: counters, Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})), ExternalURL: "https://gatekeeper.example"}
-}
-
-func decided(t *testing.T) (gatekeeper.Release, gatekeeper.Fact) {
-	t.Helper()
-	r, f := gatekeeper.Release{ID: "r1"}, gatekeeper.Fact{}
-	for _, b := range []gatekeeper.Body{
-		gatekeeper.Opened{Service: "shop", Environment: "production", Version: "v2", Rungs: []gatekeeper.Rung{{Action: "flag/set"}}},
-		gatekeeper.Prepared{Rungs: []gatekeeper.Pinned{{Target: &gatekeeper.Target{Kind: gatekeeper.Set, Says: "flag off"}}}},
-		gatekeeper.Decided{Cause: gatekeeper.CausePerson, Says: "by ann"},
-	} {
-		f = gatekeeper.Fact{Seq: r.Seq + 1, At: time.Now().UTC().Truncate(time.Second), Body: b}
-		var err error
-		r, err = r.With(f)
-		require.NoError(t, err)
-	}
-	return r, f
-}
+var decided = gatekeeper.Decided{Cause: gatekeeper.CausePerson, Says: "by ann"}
 
 func TestReceiverGetsReleaseAndFactSigned(t *testing.T) {
 	v := &receiver{}
 	srv := httptest.NewServer(v)
 	defer srv.Close()
 	var log bytes.Buffer
-	c := Config{Name: "audit", SecretFile: file(t, secret), Config: httpclient.Config{URL: srv.URL + "/in", BearerTokenFile: file(t, "s3cret-bearer")}}
-	w, err := New(c, channel(t, &log))
+	c := Config{Name: "audit", SecretFile: notifytest.Secret(t, secret), Config: httpclient.Config{URL: srv.URL + "/in", BearerTokenFile: notifytest.Secret(t, "s3cret-bearer")}}
+	w, err := New(c, notifytest.Channel(t, &log))
 	require.NoError(t, err)
-	r, f := decided(t)
-	w.Tell(r, f)
-	w.Tell(r, f)
+	told := notifytest.Begin(t, w, "r1", "v2")
+	told.Tell(decided)
+	told.Again()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.NoError(t, w.Run(ctx))
 	require.Len(t, v.got, 1, "%s", &log)
-	require.Equal(t, f, v.got[0].Fact)
+	require.Equal(t, told.Fact, v.got[0].Fact)
 	require.Equal(t, "r1", v.got[0].Release.ID)
 	require.Equal(t, gatekeeper.Applying, v.got[0].Release.State)
 	require.Equal(t, notify.RollbackStarted, v.got[0].News.Event)
@@ -122,12 +86,12 @@ func TestReceiverGetsReleaseAndFactSigned(t *testing.T) {
 func TestEveryTryIsSignedAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &receiver{fail: func(call int) int { return []int{503, 0}[min(call/12, 1)] }}
-		w := newWebhook(Config{Name: "a", SecretFile: file(t, secret), Config: httpclient.Config{URL: "http://audit.example"}}, channel(t, io.Discard), &http.Client{Transport: v})
+		w := newWebhook(Config{Name: "a", SecretFile: notifytest.Secret(t, secret), Config: httpclient.Config{URL: "http://audit.example"}}, notifytest.Channel(t, io.Discard), &http.Client{Transport: notifytest.Direct{Handler: v}})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- w.Run(ctx) }()
 		begin := time.Now()
-		w.Tell(decided(t))
+		notifytest.Begin(t, w, "r1", "v2").Tell(decided)
 		time.Sleep(12 * time.Minute)
 		synctest.Wait()
 		require.Equal(t, 12, v.calls)
@@ -141,8 +105,8 @@ func TestEveryTryIsSignedAnew(t *testing.T) {
 func TestWrongSecretIsNotTriedAgain(t *testing.T) {
 	v := &receiver{}
 	var log bytes.Buffer
-	w := newWebhook(Config{Name: "a", SecretFile: file(t, "s3cret-of-somebody-else"), Config: httpclient.Config{URL: "http://audit.example"}}, channel(t, &log), &http.Client{Transport: v})
-	w.Tell(decided(t))
+	w := newWebhook(Config{Name: "a", SecretFile: notifytest.Secret(t, "s3cret-of-somebody-else"), Config: httpclient.Config{URL: "http://audit.example"}}, notifytest.Channel(t, &log), &http.Client{Transport: notifytest.Direct{Handler: v}})
+	notifytest.Begin(t, w, "r1", "v2").Tell(decided)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.NoError(t, w.Run(ctx))
@@ -164,14 +128,14 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 		require.ErrorContains(t, err, says)
 		require.NotContains(t, err.Error(), "s3cret")
 	}
-	_, err := New(Config{Name: "a", SecretFile: file(t, "s3cret"), Config: ok}, channel(t, io.Discard))
+	_, err := New(Config{Name: "a", SecretFile: notifytest.Secret(t, "s3cret"), Config: ok}, notifytest.Channel(t, io.Discard))
 	require.ErrorContains(t, err, "fewer than 16")
 	require.NotContains(t, err.Error(), "s3cret")
 }
 
 func TestThePictureIsNamed(t *testing.T) {
 	v := &receiver{}
-	w := newWebhook(Config{Name: "a", SecretFile: file(t, secret), Config: httpclient.Config{URL: "http://audit.example"}}, channel(t, io.Discard), &http.Client{Transport: v})
+	w := newWebhook(Config{Name: "a", SecretFile: notifytest.Secret(t, secret), Config: httpclient.Config{URL: "http://audit.example"}}, notifytest.Channel(t, io.Discard), &http.Client{Transport: notifytest.Direct{Handler: v}})
 	const shown = "https://gatekeeper.example/pictures/r1/R.png?signature=x"
 	m := notify.Message{Fact: gatekeeper.Fact{Seq: 1, Body: gatekeeper.Noted{Text: "n"}}, Picture: &notify.Picture{URL: shown}}
 	require.NoError(t, w.send(t.Context(), slog.New(slog.DiscardHandler), m))
