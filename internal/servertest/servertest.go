@@ -19,7 +19,25 @@ import (
 // gives its URL. Files beside the configuration, such as rules.yml, are given by their names.
 func Prometheus(t testing.TB, config string, files map[string]string, flags ...string) (url string) {
 	t.Helper()
-	dir, address := t.TempDir(), Address(t)
+	return prometheus(t, t.TempDir(), config, files, flags...)
+}
+
+// Backfilled runs Prometheus on past samples, given as OpenMetrics text with timestamps, waits until it
+// is ready and gives its URL. It scrapes nothing and keeps everything.
+func Backfilled(t testing.TB, samples string) (url string) {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, dir, "samples.txt", samples)
+	blocks := exec.Command(Need(t, "promtool"), "tsdb", "create-blocks-from", "openmetrics", "-q", filepath.Join(dir, "samples.txt"), filepath.Join(dir, "data"))
+	if out, err := blocks.CombinedOutput(); err != nil {
+		t.Fatalf("promtool: %v\n%s", err, out)
+	}
+	return prometheus(t, dir, "", nil, "--storage.tsdb.retention.time=100y")
+}
+
+func prometheus(t testing.TB, dir, config string, files map[string]string, flags ...string) (url string) {
+	t.Helper()
+	address := Address(t)
 	write(t, dir, "config.yml", config)
 	for name, content := range files {
 		write(t, dir, name, content)
