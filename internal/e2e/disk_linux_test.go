@@ -8,23 +8,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
-)
 
-// disk mounts a small file system of its own; where that is not allowed the test is skipped, and
-// in CI it fails.
-func disk(t *testing.T, options string) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
-		missing := "mounting a tmpfs needs root and CAP_SYS_ADMIN: " + err.Error()
-		if os.Getenv("CI") == "true" {
-			t.Fatal(missing)
-		}
-		t.Skip("SKIPPED, not tested: " + missing)
-	}
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
-	return dir
-}
+	"github.com/gatekeeper-engine/gatekeeper/internal/servertest"
+)
 
 // fill writes a file until 8 MiB are left of the disk: less than Gatekeeper begins a commit with,
 // and enough for etcd to end what it has begun.
@@ -41,7 +27,7 @@ func fill(t *testing.T, dir, ballast string) {
 // can be recorded, and whoever asks is told so; when there is space again, both end as they should.
 func TestDiskFullDuringReleases(t *testing.T) {
 	t.Parallel()
-	dir := disk(t, "size=100m")
+	dir := servertest.Disk(t, "size=100m")
 	f := startFaulty(t, filepath.Join(dir, "data"))
 	f.release("good", "well", flagPlan)
 	f.release("bad", "well", flagPlan)
@@ -92,7 +78,7 @@ func damaged(t *testing.T) string {
 func TestStartRefused(t *testing.T) {
 	t.Parallel()
 	f := startFaulty(t, "")
-	readOnly := disk(t, "size=64m")
+	readOnly := servertest.Disk(t, "size=64m")
 	require.NoError(t, unix.Mount("", readOnly, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
 	corrupt := damaged(t)
 	for name, c := range map[string]struct {
@@ -102,7 +88,7 @@ func TestStartRefused(t *testing.T) {
 	}{
 		"data directory in use": {"data_dir: " + filepath.Join(f.dir, "data"), 1, []string{"in use by another Gatekeeper", "hint: Stop the other Gatekeeper"}},
 		"read-only disk":        {"data_dir: " + readOnly, 1, []string{"can't be written", "read-only file system", "hint: "}},
-		"full disk":             {"data_dir: " + disk(t, "size=8m"), 1, []string{"is full", "nothing was started", "hint: Make space"}},
+		"full disk":             {"data_dir: " + servertest.Disk(t, "size=8m"), 1, []string{"is full", "nothing was started", "hint: Make space"}},
 		"corrupted journal":     {"data_dir: " + corrupt, 1, []string{"damaged", "nothing was started", "hint: ", "backup"}},
 		"port taken":            {"listen: " + f.url[len("http://"):], 1, []string{"address already in use", "nothing was started", "hint: is another daemon running?"}},
 		"no token file":         {"tokens: [{name: ci, scopes: [open], token_file: nowhere}]", 2, []string{":2:10: error: ", "nowhere", "nothing was started", "hint: put the secret into a file"}},

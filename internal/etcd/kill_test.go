@@ -196,3 +196,12 @@ func TestCutLogFailsClosed(t *testing.T) {
 	requireUnavailable(t, err, dir, "can't be started", "damaged", "nothing was started")
 	t.Log(err)
 }
+
+func requireUnavailable(t *testing.T, err error, says ...string) {
+	t.Helper()
+	require.Equal(t, gatekeeper.CodeUnavailable, gatekeeper.CodeOf(err), "%v", err)
+	for _, text := range says {
+		require.ErrorContains(t, err, text)
+	}
+	require.NotEmpty(t, gatekeeper.HintOf(err))
+}

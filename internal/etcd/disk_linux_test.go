@@ -18,23 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/internal/servertest"
 )
-
-// disk mounts a small file system of its own; where that is not allowed the test is skipped, and
-// in CI it fails.
-func disk(t *testing.T, options string) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
-		missing := "mounting a tmpfs needs root and CAP_SYS_ADMIN: " + err.Error()
-		if os.Getenv("CI") == "true" {
-			t.Fatal(missing)
-		}
-		t.Skip("SKIPPED, not tested: " + missing)
-	}
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
-	return dir
-}
 
 // fill writes a file until the disk is full.
 func fill(t *testing.T, dir string) (path string) {
@@ -50,17 +35,8 @@ func fill(t *testing.T, dir string) (path string) {
 	return path
 }
 
-func requireUnavailable(t *testing.T, err error, says ...string) {
-	t.Helper()
-	require.Equal(t, gatekeeper.CodeUnavailable, gatekeeper.CodeOf(err), "%v", err)
-	for _, text := range says {
-		require.ErrorContains(t, err, text)
-	}
-	require.NotEmpty(t, gatekeeper.HintOf(err))
-}
-
 func TestFullDisk(t *testing.T) {
-	dir := disk(t, "size=100m")
+	dir := servertest.Disk(t, "size=100m")
 	s := start(t, filepath.Join(dir, "data"))
 	j := openIn(t, s)
 	require.NoError(t, commit(j, t, "r", 0, "before"))
@@ -85,7 +61,7 @@ func TestFullDisk(t *testing.T) {
 // TestDiskFullUnderEtcd fills the disk and writes past the check of free space, until etcd itself
 // can't go on: the process must live, and every call must answer.
 func TestDiskFullUnderEtcd(t *testing.T) {
-	dir := disk(t, "size=100m")
+	dir := servertest.Disk(t, "size=100m")
 	s, err := Start(t.Context(), Options{Dir: filepath.Join(dir, "data")}) // without a log: parts of it outlive the test
 	require.NoError(t, err)
 	j := openIn(t, s)
@@ -114,14 +90,14 @@ func TestDiskFullUnderEtcd(t *testing.T) {
 }
 
 func TestNoSpaceToStart(t *testing.T) {
-	_, err := Start(t.Context(), Options{Dir: filepath.Join(disk(t, "size=8m"), "data")})
+	_, err := Start(t.Context(), Options{Dir: filepath.Join(servertest.Disk(t, "size=8m"), "data")})
 	requireUnavailable(t, err, "full")
 }
 
 func TestReadOnlyDirectory(t *testing.T) {
 	var dir string
 	if os.Getuid() == 0 { // to whom the mode means nothing
-		dir = disk(t, "size=64m")
+		dir = servertest.Disk(t, "size=64m")
 		require.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
 	} else {
 		dir = t.TempDir()
