@@ -86,23 +86,24 @@ func TestSize_LongIdentities(t *testing.T) {
 
 func TestSize_ManyRulesInOneSlot(t *testing.T) {
 	for name, c := range map[string]struct {
+		rules   int
 		series  int
 		pod     string
 		summary string
 	}{
-		"told briefly":     {1, "a", "too many errors"},
-		"told at length":   {1, "a", marks},
-		"with many series": {gatekeeper.MaxActive + 1, strings.Repeat("p", 200), "too many errors"},
+		"told briefly":     {100, 1, "a", "too many errors"},
+		"told at length":   {rules.MaxRules, 1, strings.Repeat("a", 200), marks},
+		"with many series": {100, gatekeeper.MaxActive + 1, strings.Repeat("p", 200), "too many errors"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			timeline(t, func(t *testing.T, w *world) {
-				bad(w)
+				w.traffic(always(0.05))
 				w.crowd(c.series, func(i int) string { return fmt.Sprint(i, c.pod) })
-				id := w.opened(manyRules(100, c.summary) + flagPlan)
-				w.to(6 * mnt)
+				id := w.opened(manyRules(c.rules, c.summary) + flagPlan)
+				w.to(3 * mnt)
 				at, body := w.one(id, gatekeeper.KindDecided)
-				require.Equal(t, 5*mnt, at.Truncate(sec))
-				require.Len(t, body.(gatekeeper.Decided).Breaches, 100)
+				require.Equal(t, 2*mnt, at.Truncate(sec))
+				require.Len(t, body.(gatekeeper.Decided).Breaches, c.rules)
 				w.outcome(id, gatekeeper.OutcomeRolledBack)
 			})
 		})

@@ -9,6 +9,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
+// MaxRules is how many rules a health file and its rule files may have together: all of them may
+// breach at once, and one fact tells of it.
+const MaxRules = 300
+
 // Load reads a bundle strictly. Its error is [Problems]: every problem of all the bundle's files.
 func Load(b Bundle) (*File, error) {
 	l := newLoader(b)
@@ -71,6 +75,9 @@ func (l *loader) load() *File {
 	l.ruleFiles(r, ruleFiles)
 	r.strayVariables(top)
 	l.resolve(f)
+	if n := len(l.rules); n > MaxRules {
+		r.file(checkValue, "Leave out what tells nothing of a release.", "the health file and its rule files have %d rules, more than %d: a decision could not name them all", n, MaxRules)
+	}
 	if len(l.rules) == 0 && !l.out.failed && !slices.ContainsFunc(l.routes, func(t *routeNode) bool { return t.External }) {
 		r.file(checkKey, "Add a rule under groups, slos or rule_files, or a route with external: true.", "the health file has no rule: nothing could be judged")
 	}

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -159,4 +160,18 @@ func TestParsePlan(t *testing.T) {
 	_, err = ParsePlan([]byte("- {acton: flag/set}\n- {action: x, with: 1}"))
 	require.ErrorContains(t, err, `rollback plan:1:4: error: unknown key "acton" in the rung (key)`)
 	require.ErrorContains(t, err, `rollback plan:2:21`)
+}
+
+func TestTooManyRulesAreRefused(t *testing.T) {
+	file := func(n int) Bundle {
+		text := "groups:\n  - name: g\n    rules:\n"
+		for i := range n {
+			text += fmt.Sprintf("      - {alert: R%d, expr: up == 0}\n", i)
+		}
+		return Bundle{File: text}
+	}
+	_, err := Load(file(MaxRules))
+	require.NoError(t, err)
+	_, err = Load(file(MaxRules + 1))
+	require.ErrorContains(t, err, "301 rules, more than 300")
 }
