@@ -125,7 +125,7 @@ func TestSameAsTheEngine(t *testing.T) {
 	q := backend(t, samples)
 	across := newBridge(t)
 	for name, text := range files(t) {
-		phase := time.Duration(r.Int64N(int64(15*sec))).Truncate(time.Millisecond)
+		phase := time.Duration(r.Int64N(int64(15 * sec))).Truncate(time.Millisecond)
 		results, err := backtest.Run(t.Context(), load(t, text), backtest.Arrange(list), q, backtest.Options{Phases: 4, Phase: still(phase)})
 		require.NoError(t, err)
 		require.Len(t, results, len(list))
