@@ -16,6 +16,10 @@ import (
 
 // lacking names the tests whose records may lack slots; no other may.
 var lacking = map[string]bool{
+	"TestTrailless_RecordsGoOn/pending":                  true, // written before slots were journaled
+	"TestTrailless_RecordsGoOn/held":                     true,
+	"TestTrailless_RecordsGoOn/verifying":                true,
+	"TestTrailless_RecordsGoOn/rolled_back":              true,
 	"TestStrand_AFileThatCannotBeUsedEndsOnlyItsRelease": true, // nothing can be judged while the file can't be read
 }
 

@@ -52,6 +52,12 @@ func (f *follower) take(points []gatekeeper.Point) {
 	}
 }
 
+// skip goes on from what the daemon knew at a slot: facts from before slots were journaled have none.
+func (f *follower) skip(t gatekeeper.Track) {
+	f.base, f.gap = t, nil
+	f.slots[t.LastSlot] = true
+}
+
 // answer adds the points that became known at one instant.
 func (f *follower) answer(points []gatekeeper.Point) {
 	known := points[0].Known()
