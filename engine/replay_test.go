@@ -20,7 +20,9 @@ var lacking = map[string]bool{
 	"TestTrailless_RecordsGoOn/held":                     true,
 	"TestTrailless_RecordsGoOn/verifying":                true,
 	"TestTrailless_RecordsGoOn/rolled_back":              true,
-	"TestStrand_AFileThatCannotBeUsedEndsOnlyItsRelease": true, // nothing can be judged while the file can't be read
+	"TestStrand_ABreachThatStoodIsTold/held":             true, // nothing can be judged while the file can't be read
+	"TestStrand_ABreachThatStoodIsTold/told":             true,
+	"TestStrand_AFileThatCannotBeUsedEndsOnlyItsRelease": true,
 }
 
 // replayAll replays the record of every release of the world: what was journaled must lead to what

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/gatekeeper-engine/gatekeeper"
@@ -10,8 +11,8 @@ import (
 
 // strand gives the run of a release whose pinned health file can't be used any more, as after a
 // restart with a version that refuses it: one such release must not keep the others from being
-// watched. Nothing can be told of it, so it ends inconclusive; a rollback under way goes on, and
-// the recovery stays unknown.
+// watched. Nothing more can be told of it, so it ends inconclusive, or breached where a breach stood;
+// a rollback under way goes on, and the recovery stays unknown.
 func (e *Engine) strand(r gatekeeper.Release, why error) *run {
 	u := e.bareRun(r)
 	u.file, u.bound, u.q, u.stranded = &rules.File{}, &rules.Bound{}, absent{e, "", why}, why
@@ -27,12 +28,14 @@ func (u *run) turn() func(*run, time.Time) error {
 	return steps[u.r.State]
 }
 
-// giveUp ends a stranded release.
+// giveUp ends a stranded release. A breach that it was held for, or that only was told, stood.
 func (u *run) giveUp(time.Time) error {
-	return u.record(gatekeeper.Closed{
-		Outcome: gatekeeper.OutcomeInconclusive,
-		Why:     capped("Gatekeeper was started again and can't use the release's health file any more, so nothing watches it: " + u.stranded.Error()),
-	})
+	why := "Gatekeeper was started again and can't use the release's health file any more, so nothing watches it: " + u.stranded.Error()
+	if h := u.r.Hold; u.r.Due || h != nil && len(h.Breaches) > 0 {
+		stood := strings.Join(sortedKeys(u.r.Breaches), ", ")
+		return u.record(gatekeeper.Closed{Outcome: gatekeeper.OutcomeBreached, Why: capped(stood + " stood, and nothing was rolled back; " + why)})
+	}
+	return u.record(gatekeeper.Closed{Outcome: gatekeeper.OutcomeInconclusive, Why: capped(why)})
 }
 
 // absent is a backend that was not configured when Gatekeeper started. Until a reload brings it,

@@ -75,3 +75,20 @@ func TestStrand_WithoutItsBackendAReleaseIsBlindUntilItIsBack(t *testing.T) {
 		w.outcome(id, gatekeeper.OutcomePassed)
 	})
 }
+
+// A breach stood already: what nobody watches any more is no reason to call it inconclusive.
+func TestStrand_ABreachThatStoodIsTold(t *testing.T) {
+	for name, file := range map[string]string{"held": ruleR + flagPlan + holdRoute, "told": "dry_run: true\n" + ruleR + flagPlan} {
+		t.Run(name, func(t *testing.T) {
+			timeline(t, func(t *testing.T, w *world) {
+				bad(w)
+				id := w.opened(file)
+				w.to(6 * mnt)
+				w.again(func(j gatekeeper.Journal) gatekeeper.Journal { return unreadable{j} })
+				w.to(6*mnt + sec)
+				r := w.outcome(id, gatekeeper.OutcomeBreached)
+				require.Contains(t, r.Why, "R stood")
+			})
+		})
+	}
+}
