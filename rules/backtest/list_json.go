@@ -12,7 +12,7 @@ import (
 // parseJSON reads a list of objects, token by token: so every value is known by its place, and a key
 // that stands twice is seen.
 func parseJSON(name string, data []byte) ([]Release, error) {
-	p := &jsonList{name: name, data: data, dec: json.NewDecoder(bytes.NewReader(data))}
+	p := &jsonReader{name: name, data: data, dec: json.NewDecoder(bytes.NewReader(data))}
 	if err := p.delim('['); err != nil {
 		return nil, err
 	}
@@ -43,21 +43,26 @@ func parseJSON(name string, data []byte) ([]Release, error) {
 	return list, nil
 }
 
-// jsonList is a list that is being read.
-type jsonList struct {
-	name string
-	data []byte
-	dec  *json.Decoder
+// jsonReader is a list that is being read.
+type jsonReader struct {
+	name  string
+	data  []byte
+	dec   *json.Decoder
+	start int // of what was read last, in bytes
 }
 
 // at gives the place of what was read last.
-func (p *jsonList) at() place {
-	read := p.data[:min(int(p.dec.InputOffset()), len(p.data))]
-	line := bytes.LastIndexByte(read, '\n') + 1
-	return place{p.name, bytes.Count(read, []byte("\n")) + 1, max(utf8.RuneCount(read[line:]), 1)}
+func (p *jsonReader) at() place {
+	before := p.data[:min(p.start, len(p.data))]
+	line := before[bytes.LastIndexByte(before, '\n')+1:]
+	return place{p.name, bytes.Count(before, []byte("\n")) + 1, utf8.RuneCount(line) + 1}
 }
 
-func (p *jsonList) token() (json.Token, error) {
+func (p *jsonReader) token() (json.Token, error) {
+	p.start = int(p.dec.InputOffset())
+	for p.start < len(p.data) && bytes.IndexByte([]byte(" \t\r\n,:"), p.data[p.start]) >= 0 {
+		p.start++
+	}
 	t, err := p.dec.Token()
 	if err != nil {
 		if errors.Is(err, io.EOF) {
@@ -68,7 +73,7 @@ func (p *jsonList) token() (json.Token, error) {
 	return t, nil
 }
 
-func (p *jsonList) delim(want json.Delim) error {
+func (p *jsonReader) delim(want json.Delim) error {
 	t, err := p.token()
 	if err == nil && t != want {
 		err = p.at().errorf("it is a list of objects, such as [{\"version\": …, \"deployed\": …}]", "here must be %s, not %s", want, kindOf(t))
@@ -77,7 +82,7 @@ func (p *jsonList) delim(want json.Delim) error {
 }
 
 // release reads one object.
-func (p *jsonList) release() (r Release, at place, err error) {
+func (p *jsonReader) release() (r Release, at place, err error) {
 	if err := p.delim('{'); err != nil {
 		return r, at, err
 	}
@@ -105,7 +110,7 @@ func (p *jsonList) release() (r Release, at place, err error) {
 	return r, at, p.delim('}')
 }
 
-func (p *jsonList) key(seen map[string]bool) (string, error) {
+func (p *jsonReader) key(seen map[string]bool) (string, error) {
 	t, err := p.token()
 	if err != nil {
 		return "", err
@@ -118,7 +123,7 @@ func (p *jsonList) key(seen map[string]bool) (string, error) {
 	return key, nil
 }
 
-func (p *jsonList) text(key string) (string, error) {
+func (p *jsonReader) text(key string) (string, error) {
 	t, err := p.token()
 	if err != nil {
 		return "", err
@@ -130,7 +135,7 @@ func (p *jsonList) text(key string) (string, error) {
 	return text, nil
 }
 
-func (p *jsonList) labels() (map[string]string, error) {
+func (p *jsonReader) labels() (map[string]string, error) {
 	if err := p.delim('{'); err != nil {
 		return nil, err
 	}
