@@ -254,7 +254,7 @@ func labelsOf(one engine.Standing, identity string) map[string]string {
 // the worst.
 func seenOf(bad gatekeeper.Reading, identity string) (value, summary string) {
 	i := slices.Index(bad.Active, identity)
-	if i < 0 && len(bad.Active) == 0 { // read from the journal, which keeps the samples only
+	if i < 0 && len(bad.Active) == 0 && bad.Count == 1 { // read from the journal, which keeps the samples only
 		i = 0
 	}
 	if i < 0 || i >= len(bad.Samples) {

@@ -207,3 +207,15 @@ func TestRulesOverTheRealEngine(t *testing.T) {
 		return r.State == "inactive" && r.Health == v1.RuleHealthGood && r.Query == `errors{version="2"} > 1` && !r.LastEvaluation.IsZero()
 	}, 10*time.Second, 10*time.Millisecond)
 }
+
+// After a restart it is not known which sample was whose: an alert doesn't show another's value.
+func TestAlertsReadFromTheJournalShowNoOthersValue(t *testing.T) {
+	for count, want := range map[int]string{1: "7e+00", 2: "NaN"} {
+		one := standings()[0]
+		one.Bad.Active, one.Bad.Count = nil, count
+		one.Bad.Samples, one.Track.Active = one.Bad.Samples[:count], one.Track.Active[:count]
+		for _, a := range alertsOf(one) {
+			require.Equal(t, want, a.Value)
+		}
+	}
+}
