@@ -93,6 +93,7 @@ type Track struct {
 	LastAnswered time.Time `json:"last_answered,omitzero"` // last slot with an answer, data or none
 	BlindSince   time.Time `json:"blind_since,omitzero"`   // first slot of the present blindness
 	HealthySince time.Time `json:"healthy_since,omitzero"` // first slot of the present run of Healthy
+	CountsFrom   time.Time `json:"counts_from,omitzero"`   // when readings begin to count, where that is after Deployed
 	Slots        int       `json:"slots"`                  // judged and counted since Deployed
 	Data         int       `json:"data"`                   // of those, Healthy or Unhealthy
 	EverHealthy  bool      `json:"ever_healthy,omitempty"` // since Deployed, or when it was opened

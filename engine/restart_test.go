@@ -110,3 +110,27 @@ func TestRestart_EvidenceIsKept(t *testing.T) {
 		require.NotEmpty(t, body.(gatekeeper.Decided).Breaches[0].Reading.Operand, w.story(id))
 	})
 }
+
+// A rule that sees the old version's data counts when all of that is behind it, restart or not,
+// though it was well for a moment before.
+func TestRestart_BeforeAnUnboundRuleCounts(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		timeline(t, func(t *testing.T, w *world) {
+			w.script(func(name, version string, at time.Duration) (float64, bool) {
+				if name == "errors" && version == "v1" && (at < mnt || at >= 2*mnt) && at < 5*mnt {
+					return 1, true
+				}
+				return 0.1, true
+			})
+			id := w.opened(replace(ruleR, `sum(errors{service="${service}", version="${version}"}) / sum(requests{service="${service}", version="${version}"}) > 0.01`,
+				`sum(last_over_time(errors{service="${service}"}[5m])) > 0.5`) + flagPlan)
+			w.to(2*mnt + 31*sec)
+			if restart {
+				w.kill()
+				w.start()
+			}
+			w.to(31 * mnt)
+			w.outcome(id, gatekeeper.OutcomePassed)
+		})
+	}
+}

@@ -94,6 +94,12 @@ func (w *Watch) Deploy(at time.Time, atOpen gatekeeper.Track) {
 	if clear := at.Add(w.Rule.Range); old && clear.After(w.From) {
 		w.From = clear
 	}
+	if !atOpen.CountsFrom.IsZero() { // it was deployed before, and what is known is from after that
+		w.From = atOpen.CountsFrom
+	}
+	if w.From.After(at) {
+		w.Base.CountsFrom = w.From
+	}
 }
 
 // Track gives what is known of the rule, the present gap included.
