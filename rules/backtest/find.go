@@ -159,6 +159,9 @@ func oldest(ctx context.Context, file *rules.File, releases []Release, q rules.Q
 
 // begins gives when an expression without labels has a value first; zero: from the start, or never.
 func begins(ctx context.Context, q rules.Querier, expr string, from, to time.Time) (time.Time, error) {
+	if v, err := q.Query(ctx, expr, from); err != nil || len(v.Samples) > 0 {
+		return time.Time{}, err // most often: then that one look is all
+	}
 	found, err := firsts(ctx, q, expr, from, to)
 	if err != nil || len(found) == 0 {
 		return time.Time{}, err

@@ -15,28 +15,28 @@ type judge struct {
 	samples  *samples
 	grid     grid
 	interval time.Duration
-	readings map[int64]gatekeeper.Reading
+	readings map[int64]*gatekeeper.Reading
 }
 
 // newJudge leaves the annotations out, for nobody reads them and they may ask queries.
 func newJudge(ctx context.Context, rule *rules.BoundRule, s *samples, g grid) *judge {
 	plain := *rule
 	plain.Annotations = nil
-	return &judge{ctx: ctx, rule: &plain, samples: s, grid: g, interval: rule.Interval, readings: map[int64]gatekeeper.Reading{}}
+	return &judge{ctx: ctx, rule: &plain, samples: s, grid: g, interval: rule.Interval, readings: map[int64]*gatekeeper.Reading{}}
 }
 
 // at gives what the rule said at an instant. A rule that means something else in a range query is
 // asked at the instant itself.
 func (j *judge) at(t time.Time) gatekeeper.Reading {
 	if r, ok := j.readings[t.UnixNano()]; ok {
-		return r
+		return *r
 	}
 	var q rules.Querier = j.samples
 	if j.rule.Anchored() {
 		q = j.samples.backend
 	}
 	r := j.rule.Judge(j.ctx, q, t)
-	j.readings[t.UnixNano()] = r
+	j.readings[t.UnixNano()] = &r
 	return r
 }
 
