@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
 
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/internal/client"
@@ -47,6 +50,21 @@ func (u usageError) Unwrap() error { return u.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
+// misunderstood gives err, of a command line for cmd that can't be understood, with how it is written.
+func misunderstood(cmd *cobra.Command, args []string, err error) error {
+	hint := fmt.Sprintf("it is written: %s; all flags: %s --help", cmd.UseLine(), cmd.CommandPath())
+	if cmd.HasSubCommands() {
+		hint = "all commands: " + cmd.CommandPath() + " --help"
+		cmd.SuggestionsMinimumDistance = 2 // as many letters may be wrong
+		for _, arg := range args {
+			if near := cmd.SuggestionsFor(arg); len(near) > 0 && !strings.HasPrefix(arg, "-") {
+				hint = fmt.Sprintf("did you mean: %s %s? %s", cmd.CommandPath(), strings.Join(near, " or "), hint)
+			}
+		}
+	}
+	return usageError{gatekeeper.Errorf(gatekeeper.CodeInvalid, hint, "%w", err)}
+}
+
 // report tells a person of an error and gives the exit code.
 func report(w io.Writer, err error) int {
 	if err == nil {
@@ -67,13 +85,18 @@ func report(w io.Writer, err error) int {
 		return exitUsage
 	}
 	fmt.Fprintln(w, "error:", err)
-	if hint := gatekeeper.HintOf(err); hint != "" {
+	_, unreachable := errors.AsType[*client.Unreachable](err)
+	hint := gatekeeper.HintOf(err)
+	if unreachable && hint == "" {
+		hint = "does the daemon run there? another address: --url, or GATEKEEPER_URL"
+	}
+	if hint != "" {
 		fmt.Fprintln(w, "hint:", hint)
 	}
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
 	}
-	if _, ok := errors.AsType[*client.Unreachable](err); ok {
+	if unreachable {
 		return exitUnreachable
 	}
 	switch gatekeeper.CodeOf(err) {
