@@ -62,6 +62,9 @@ func ReadBundle(name string) (Bundle, error) {
 }
 
 func unreadable(name string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return gatekeeper.Errorf(gatekeeper.CodeInvalid, "Is its path right?", "there is no health file %s: %w", name, err)
+	}
 	return gatekeeper.Errorf(gatekeeper.CodeInvalid,
 		"Rule files lie in the health file's folder or below it; all files together have at most 1 MiB.",
 		"can't read the health file %s: %w", name, err)
