@@ -23,8 +23,8 @@ type Alert struct {
 	KeptSince   time.Time        // the first slot without it, since which keep_firing_for keeps it; zero: it is active
 }
 
-// Active gives the alerts that the rule's expression makes at a slot, each pending since then, in the
-// order of the answer. It is Prometheus's own view: nothing is said of traffic or missing data. An
+// Active gives the alerts that the rule's expression makes at a slot, each pending since then, sorted
+// by their labels. It is Prometheus's own view: nothing is said of traffic or missing data. An
 // error of the backend, and two samples that are one alert, fail it as a whole.
 func (r *BoundRule) Active(ctx context.Context, q Querier, at time.Time) ([]Alert, error) {
 	samples, err := ask(ctx, q, r.condition.whole, at.Add(-r.QueryOffset))
@@ -44,6 +44,7 @@ func (r *BoundRule) Active(ctx context.Context, q Querier, at time.Time) ([]Aler
 		}
 		active[i] = one
 	}
+	sortAlerts(active)
 	return active, nil
 }
 
@@ -85,8 +86,12 @@ func (r Rule) Follow(was, active []Alert, at time.Time) ([]Alert, error) {
 		a.Firing = a.Firing || at.Sub(a.ActiveAt) >= r.For
 		out = append(out, a)
 	}
-	slices.SortFunc(out, func(a, b Alert) int { return strings.Compare(identity(a.Labels), identity(b.Labels)) })
+	sortAlerts(out)
 	return out, nil
+}
+
+func sortAlerts(alerts []Alert) {
+	slices.SortFunc(alerts, func(a, b Alert) int { return strings.Compare(identity(a.Labels), identity(b.Labels)) })
 }
 
 // alertLabels gives the labels of the alert that each sample is: the sample's without its name, the

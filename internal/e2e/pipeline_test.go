@@ -222,11 +222,11 @@ func TestDeadPipeline(t *testing.T) {
 	one := errand{ratio: 0.9, deploy: "exec sleep 60"}
 	env := w.prepare(t, &one)
 	file := filepath.Join(t.TempDir(), "cli.sh")
-	write(t, file, strings.NewReplacer("--heartbeat 2m", "--heartbeat 1s", "sleep 30", "sleep 0.2").Replace(pipeline(t, "cli.sh")))
+	write(t, file, strings.NewReplacer("--heartbeat 2m", "--heartbeat 3s", "sleep 30", "sleep 0.2").Replace(pipeline(t, "cli.sh")))
 	health := filepath.Join(w.workspace, "health.yml")
 	text, err := os.ReadFile(health)
 	require.NoError(t, err)
-	write(t, health, strings.Replace(string(text), "for: 1s", "for: 4s", 1))
+	write(t, health, strings.Replace(string(text), "for: 1s", "for: 10s", 1))
 
 	cmd := exec.Command(file, "dead", "v2", "health.yml", "./deploy")
 	cmd.Dir, cmd.Env = w.workspace, []string{"PATH=" + w.path}
@@ -240,7 +240,7 @@ func TestDeadPipeline(t *testing.T) {
 	cmd.SysProcAttr.Setpgid = true
 	require.NoError(t, cmd.Start())
 	eventually(t, func() bool { _, err := os.Stat(filepath.Join(w.workspace, "deployed")); return err == nil }, "it deploys")
-	time.Sleep(2 * time.Second) // longer than was promised: beats came
+	time.Sleep(4 * time.Second) // longer than was promised: beats came
 	require.Zero(t, w.last(t).SilentSince)
 	require.NoError(t, syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL))
 	require.Error(t, cmd.Wait())
