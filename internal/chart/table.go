@@ -92,8 +92,12 @@ func (t Table) keys(p *pen, x, y float64) {
 		text string
 		cell Cell
 	}{
-		{"no false rollback, none missed", Cell{Shade: Well}}, {"some missed", Cell{Shade: Fair}},
-		{"false rollbacks", Cell{Shade: Poor}}, {"not known", Cell{Shade: Blank}}, {"the rule's own", Cell{Own: true}}, {"recommended", Cell{Best: true}},
+		{"no false rollback, none missed", Cell{Shade: Well}},
+		{"some missed", Cell{Shade: Fair}},
+		{"false rollbacks", Cell{Shade: Poor}},
+		{"not known", Cell{Shade: Blank}},
+		{"the rule's own", Cell{Own: true}},
+		{"recommended", Cell{Best: true}},
 	} {
 		wide := swatch + small.width(k.text) + 16
 		if x+wide > p.width {

@@ -26,11 +26,15 @@ func lintNoData(f *file) []finding {
 			}
 			switch policy {
 			case rules.Ignore:
-				found = append(found, finding{severity: rules.Warning, place: t.Key(key),
-					message: what + " is ignored, by rules that roll back", hint: "Leave it at hold: a person is asked."})
+				found = append(found, finding{
+					severity: rules.Warning, place: t.Key(key),
+					message: what + " is ignored, by rules that roll back", hint: "Leave it at hold: a person is asked.",
+				})
 			case rules.Rollback:
-				found = append(found, finding{severity: rules.Warning, place: t.Key(key),
-					message: what + " rolls the release back", hint: "Leave it at hold: a person is asked."})
+				found = append(found, finding{
+					severity: rules.Warning, place: t.Key(key),
+					message: what + " rolls the release back", hint: "Leave it at hold: a person is asked.",
+				})
 			}
 		}
 	}
