@@ -596,6 +596,8 @@ func TestTimeline_T22_NotRecovered(t *testing.T) {
 		w.to(12 * mnt)
 		at, body := w.one(id, gatekeeper.KindNotRecovered)
 		require.Equal(t, 7*mnt, at)
+		at, _ = w.one(id, gatekeeper.KindRecovered)
+		require.Equal(t, 7*mnt, at, "the next rung is checked anew, at once")
 		require.Equal(t, "R", body.(gatekeeper.NotRecovered).Breaches[0].Rule)
 		require.Equal(t, []string{"v1"}, w.targets["two"].done())
 		w.outcome(id, gatekeeper.OutcomeRolledBack)

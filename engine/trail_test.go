@@ -154,3 +154,15 @@ func TestTrail_HasWhyTheServiceDidNotRecover(t *testing.T) {
 		require.Len(t, trail, 9, "two minutes of slots, both ends included")
 	})
 }
+
+// A hold may last for hours, in which nothing changes.
+func TestTrail_IsJournaledInAHold(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		id := w.opened(ruleR + flagPlan)
+		w.to(mnt + sec)
+		_, err := w.e.Hold(t.Context(), id, alice)
+		require.NoError(t, err)
+		w.to(20*mnt + sec)
+		require.Greater(t, len(w.trail(id)), gatekeeper.MaxTrail)
+	})
+}

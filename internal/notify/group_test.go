@@ -19,8 +19,9 @@ type chat struct {
 	*Queue[int64]
 	takes time.Duration
 
-	mu  sync.Mutex
-	got []int64
+	mu   sync.Mutex
+	got  []int64
+	over bool // Run has ended
 }
 
 func newChat(t *testing.T, takes time.Duration) *chat {
@@ -43,6 +44,20 @@ func newChat(t *testing.T, takes time.Duration) *chat {
 
 func (c *chat) Tell(_ gatekeeper.Release, f gatekeeper.Fact) {
 	c.Push(gatekeeper.Release{ID: "r1"}, f.Seq)
+}
+
+func (c *chat) Run(ctx context.Context) error {
+	err := c.Queue.Run(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
+	return err
+}
+
+func (c *chat) ended() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.over
 }
 
 func (c *chat) said() []int64 {
@@ -84,6 +99,8 @@ func TestGroup(t *testing.T) {
 		require.Equal(t, []int64{5}, fresh.said())
 		time.Sleep(time.Hour)
 		require.Equal(t, []int64{1, 2, 3, 4}, slow.said(), "it was left out, and what waited is sent")
+		require.True(t, slow.ended())
+		require.False(t, kept.ended())
 
 		cancel()
 		require.NoError(t, <-done)
