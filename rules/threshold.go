@@ -16,12 +16,12 @@ import (
 // something else in a range query.
 func (r *BoundRule) Anchored() bool { return r.anchored }
 
-// Presence gives a query that has an answer while the backend holds any of the rule's metrics, of
-// whatever version: those that compare a version, or a label of the release, are left out.
-func (r Rule) Presence(v Vars) (string, error) {
+// Metrics gives the selectors of the rule for whatever version: matchers of a version, or of a label
+// of the release, are left out. While one of them has data the backend holds the rule's metrics.
+func (r Rule) Metrics(v Vars) ([]string, error) {
 	ast, err := parsed(r.Expr)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	var all []string
 	for _, vs := range promexpr.Selectors(ast) {
@@ -33,13 +33,13 @@ func (r Rule) Presence(v Vars) (string, error) {
 		}
 		vs.OriginalOffset, vs.Timestamp, vs.StartOrEnd = 0, nil, 0
 		if _, err := v.substitute(vs); err != nil {
-			return "", err
+			return nil, err
 		}
-		if one := "count(" + vs.String() + ")"; !slices.Contains(all, one) {
+		if one := vs.String(); !slices.Contains(all, one) {
 			all = append(all, one)
 		}
 	}
-	return strings.Join(all, " or "), nil
+	return all, nil
 }
 
 // Threshold is the one number that a rule compares its value with.

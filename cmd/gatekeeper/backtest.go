@@ -163,8 +163,11 @@ func (b *backtesting) job(ctx context.Context, args []string, q rules.Querier) (
 		files, j.Bundles = append(files, file), append(j.Bundles, bundle)
 	}
 	list, err := b.past.read(ctx, q)
+	if err != nil {
+		return j, nil, err
+	}
 	j.Releases = backtest.Arrange(list)
-	return j, files, err
+	return j, files, b.pictures.among(j.Releases)
 }
 
 // one replays one health file. Stopped is why not every release was replayed.

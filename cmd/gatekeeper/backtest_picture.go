@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -40,6 +41,14 @@ func (p *pictures) check(sweep bool) error {
 		return usagef("--svg and --png draw a sweep's table, or with --release a chart: give --sweep or --release")
 	}
 	return nil
+}
+
+// among says whether the release that is to be drawn is there.
+func (p *pictures) among(list []backtest.Release) error {
+	if p.release == "" || slices.ContainsFunc(list, func(r backtest.Release) bool { return r.ID == p.release }) {
+		return nil
+	}
+	return gatekeeper.Errorf(gatekeeper.CodeNotFound, "the table of releases shows their ids", "there is no past release %q", p.release)
 }
 
 // trail finds the release to draw in a report. What an earlier run found has no slots: it is replayed again.
@@ -96,7 +105,7 @@ func (p *pictures) draw(reports []backtest.Report) error {
 	}
 	if p.release != "" {
 		if p.chart == nil {
-			return gatekeeper.Errorf(gatekeeper.CodeNotFound, "the table of releases shows their ids", "there is no past release %q", p.release)
+			return gatekeeper.Errorf(gatekeeper.CodeNotFound, "look at the service and environment of the health files", "release %q is none that a health file is for", p.release)
 		}
 		return drawFiles(*p.chart, p.svg, p.png, pictureWidth, pictureHeight)
 	}
@@ -148,7 +157,7 @@ func sweepTable(s backtest.Swept) chart.Table {
 		}
 		last := len(t.Cells) - 1
 		if last == 0 {
-			t.Columns = append(t.Columns, r.For.String())
+			t.Columns = append(t.Columns, backtest.Span(time.Duration(r.For)))
 		}
 		t.Cells[last] = append(t.Cells[last], chart.Cell{
 			Text: cellText(s, r), Shade: shadeOf(r), Own: r.Pair == s.Own, Best: s.Best != nil && r.Pair == s.Best.Pair,

@@ -78,14 +78,14 @@ func after(r backtest.Result) string {
 	if r.Decision.At.IsZero() {
 		return "-"
 	}
-	return timeline.Span(r.Decision.At.Sub(r.Release.Deployed).Round(time.Second))
+	return backtest.Span(r.Decision.At.Sub(r.Release.Deployed))
 }
 
 // phases tells how much hangs on where the slots lie.
 func phases(p backtest.Phases) string {
 	s := fmt.Sprintf("%d of %d", p.Fired, p.Of)
 	if spread := p.Last.Sub(p.First); p.Fired > 1 && spread > 0 {
-		s += ", within " + timeline.Span(spread.Round(time.Second))
+		s += ", within " + backtest.Span(spread)
 	}
 	return s
 }
@@ -123,7 +123,7 @@ func span(d *gatekeeper.Duration) string {
 	if d == nil {
 		return "-"
 	}
-	return timeline.Span(time.Duration(*d).Round(time.Second))
+	return backtest.Span(time.Duration(*d))
 }
 
 // printSweep prints a rule's table, thresholds down and times of `for` across.
@@ -147,7 +147,7 @@ func printSweep(w io.Writer, s backtest.Swept) error {
 			rows = append(rows, row)
 		}
 		if len(rows) == 1 {
-			head = append(head, "for "+r.For.String())
+			head = append(head, "for "+backtest.Span(time.Duration(r.For)))
 		}
 		rows[len(rows)-1] = append(rows[len(rows)-1], cellText(s, r))
 	}
@@ -158,7 +158,7 @@ func printSweep(w io.Writer, s backtest.Swept) error {
 		_, err := fmt.Fprintf(w, "%s\n", s.Why)
 		return err
 	}
-	_, err := fmt.Fprintf(w, "recommended (*): %s %s for %s: %s\n", s.Operator, backtest.Number(s.Best.Threshold), s.Best.For, s.Why)
+	_, err := fmt.Fprintf(w, "recommended (*): %s %s for %s: %s\n", s.Operator, backtest.Number(s.Best.Threshold), backtest.Span(time.Duration(s.Best.For)), s.Why)
 	return err
 }
 
@@ -208,7 +208,7 @@ func writeCSV(w io.Writer, reports []backtest.Report) error {
 func sweepLines(r backtest.Report) (lines [][]string) {
 	for _, s := range r.Sweeps {
 		for _, row := range s.Rows {
-			line := []string{r.File, s.Rule, s.Operator, backtest.Number(row.Threshold), row.For.String()}
+			line := []string{r.File, s.Rule, s.Operator, backtest.Number(row.Threshold), backtest.Span(time.Duration(row.For))}
 			for _, n := range []int{row.Fires, row.Labeled, row.False, row.Caught, row.Missed, row.Unsure, row.Unknown} {
 				line = append(line, strconv.Itoa(n))
 			}

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/gatekeeper-engine/gatekeeper"
@@ -15,8 +17,13 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper/rules/promexpr"
 )
 
-// leastStep is as fine as instants are looked for.
-const leastStep = time.Second
+// How instants are looked for: as fine as least, each time finest times as fine. A look goes back
+// lookback at least, for which Prometheus has a series after each sample.
+const (
+	leastStep = time.Second
+	finest    = 200
+	lookback  = 5 * time.Minute
+)
 
 // Find gives the releases that the changes of a version label tell of: each value of label was
 // deployed at the first sample of selector that has it, to the second, and followed the value that
@@ -25,8 +32,9 @@ func Find(ctx context.Context, q rules.Querier, label, selector string, from, to
 	if err := namesSelector(label, selector); err != nil {
 		return nil, err
 	}
-	expr := fmt.Sprintf("count by (%s) (%s)", label, selector)
-	firsts, err := firsts(ctx, q, expr, from, to)
+	firsts, err := firsts(ctx, q, func(over string) string {
+		return fmt.Sprintf("count by (%s) (last_over_time(%s[%s]))", label, selector, over)
+	}, from, to)
 	if err != nil {
 		return nil, err
 	}
@@ -66,9 +74,13 @@ type first struct {
 	from   time.Time // zero: it was there from the start
 }
 
-// firsts gives when each series of an expression began between from and to, in that order: by one look
-// over all of the time, and a finer one at each beginning.
-func firsts(ctx context.Context, q rules.Querier, expr string, from, to time.Time) ([]first, error) {
+// query gives an expression that has an answer where there was a sample in the time before, such as 5m.
+type query func(over string) string
+
+// firsts gives when each series of a query began between from and to, in that order: by one look
+// over all of the time, and finer ones at each beginning. However long the time is, no sample is
+// between two looks unseen.
+func firsts(ctx context.Context, q rules.Querier, expr query, from, to time.Time) ([]first, error) {
 	step := max(15*time.Second, (to.Sub(from)/(maxPoints-1)).Truncate(time.Second)+time.Second)
 	m, err := ask(ctx, q, expr, from, to, step)
 	if err != nil {
@@ -81,7 +93,7 @@ func firsts(ctx context.Context, q rules.Querier, expr string, from, to time.Tim
 		}
 		one := first{labels: s.Labels}
 		if at := s.Points[0].At; at.After(from) {
-			if one.from, err = finer(ctx, q, expr, s.Labels, at.Add(-step), at); err != nil {
+			if one.from, err = finer(ctx, q, expr, s.Labels, at, step); err != nil {
 				return nil, err
 			}
 		}
@@ -93,21 +105,27 @@ func firsts(ctx context.Context, q rules.Querier, expr string, from, to time.Tim
 	return all, nil
 }
 
-// finer gives the first instant of the series with these labels, to the second.
-func finer(ctx context.Context, q rules.Querier, expr string, labels map[string]string, from, to time.Time) (time.Time, error) {
-	m, err := ask(ctx, q, expr, from, to, leastStep)
-	if err != nil {
-		return time.Time{}, err
-	}
-	for _, s := range m.Series {
-		if fmt.Sprint(s.Labels) == fmt.Sprint(labels) && len(s.Points) > 0 {
-			return s.Points[0].At, nil
+// finer gives the first instant, to the second, of the series with these labels that was seen at an
+// instant and not a step before.
+func finer(ctx context.Context, q rules.Querier, expr query, labels map[string]string, at time.Time, step time.Duration) (time.Time, error) {
+	for step > leastStep {
+		from := at.Add(-step)
+		step = max(leastStep, (step / finest).Truncate(time.Second))
+		m, err := ask(ctx, q, expr, from.Add(step), at, step)
+		if err != nil {
+			return at, err
+		}
+		for _, s := range m.Series {
+			if maps.Equal(s.Labels, labels) && len(s.Points) > 0 {
+				at = s.Points[0].At
+			}
 		}
 	}
-	return to, nil
+	return at, nil
 }
 
-func ask(ctx context.Context, q rules.Querier, expr string, from, to time.Time, step time.Duration) (rules.Matrix, error) {
+func ask(ctx context.Context, q rules.Querier, query query, from, to time.Time, step time.Duration) (rules.Matrix, error) {
+	expr := query(model.Duration(max(step, lookback)).String())
 	m, err := q.QueryRange(ctx, expr, from, to, step)
 	if err == nil && len(m.Warnings) > 0 {
 		err = gatekeeper.Errorf(gatekeeper.CodeUnavailable, "a partial answer could hide a release: ask again when the backend is whole", "the backend answered %s in part only: %s", expr, strings.Join(m.Warnings, "; "))
@@ -141,28 +159,36 @@ func oldest(ctx context.Context, file *rules.File, releases []Release, q rules.Q
 	}
 	asked := map[string]time.Time{}
 	for _, rule := range file.Rules {
-		expr, err := rule.Presence(releases[0].vars())
-		if err != nil || expr == "" {
+		selectors, err := rule.Metrics(releases[0].vars())
+		if err != nil || len(selectors) == 0 {
 			return all, err
 		}
-		at, ok := asked[expr]
+		key := strings.Join(selectors, " or ")
+		at, ok := asked[key]
 		if !ok {
-			if at, err = begins(ctx, q, expr, from, to); err != nil {
+			if at, err = begins(ctx, q, selectors, from, to); err != nil {
 				return nil, err
 			}
-			asked[expr] = at
+			asked[key] = at
 		}
 		all[rule.Name] = at
 	}
 	return all, nil
 }
 
-// begins gives when an expression without labels has a value first; zero: from the start, or never.
-func begins(ctx context.Context, q rules.Querier, expr string, from, to time.Time) (time.Time, error) {
-	if v, err := q.Query(ctx, expr, from); err != nil || len(v.Samples) > 0 {
+// begins gives when one of the selectors has a sample first; zero: from the start, or never.
+func begins(ctx context.Context, q rules.Querier, selectors []string, from, to time.Time) (time.Time, error) {
+	count := func(over string) string {
+		counts := make([]string, len(selectors))
+		for i, selector := range selectors {
+			counts[i] = fmt.Sprintf("count(last_over_time(%s[%s]))", selector, over)
+		}
+		return strings.Join(counts, " or ")
+	}
+	if v, err := q.Query(ctx, count(model.Duration(lookback).String()), from); err != nil || len(v.Samples) > 0 {
 		return time.Time{}, err // most often: then that one look is all
 	}
-	found, err := firsts(ctx, q, expr, from, to)
+	found, err := firsts(ctx, q, count, from, to)
 	if err != nil || len(found) == 0 {
 		return time.Time{}, err
 	}

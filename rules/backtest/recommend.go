@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"strconv"
+	"time"
+
+	"github.com/prometheus/common/model"
 
 	"github.com/gatekeeper-engine/gatekeeper"
 )
@@ -143,7 +146,7 @@ func (s Swept) explain(k int) string {
 		why += fmt.Sprintf(", %d that can't be told", n)
 	}
 	if row.Median != nil {
-		why += fmt.Sprintf("; it detects after %s (median), %s at worst", *row.Median, *row.Worst)
+		why += fmt.Sprintf("; it detects after %s (median), %s at worst", Span(time.Duration(*row.Median)), Span(time.Duration(*row.Worst)))
 	}
 	if first, last := s.run(k); first != last {
 		why += fmt.Sprintf("; thresholds from %s to %s decide alike", Number(s.Rows[first].Threshold), Number(s.Rows[last].Threshold))
@@ -172,6 +175,9 @@ func count(n int, what string) string {
 	}
 	return strconv.Itoa(n) + " " + what + "s"
 }
+
+// Span writes a time in seconds, minutes and so on, without those that are 0.
+func Span(d time.Duration) string { return model.Duration(d.Round(time.Second)).String() }
 
 // Number writes a threshold as short as it is exact.
 func Number(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }

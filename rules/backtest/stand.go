@@ -182,7 +182,7 @@ func sayHarm(all []*follower) string {
 			}
 		}
 		if f.Rule.For > 0 {
-			s += fmt.Sprintf(" for %s", gatekeeper.Duration(f.Rule.For))
+			s += " for " + Span(f.Rule.For)
 		}
 		says = append(says, s)
 	}
