@@ -82,6 +82,9 @@ func (d *daemon) replace(by engine.By) error {
 	if err != nil {
 		return err
 	}
+	if cfg.Unread() {
+		return cfg.Err() // every key would seem to have been left out
+	}
 	cfg.Keep(d.reloads.now)
 	s, _ := decode(cfg, d.registry) // what is wrong is asked for with what keep adds
 	d.keep(s)

@@ -138,6 +138,10 @@ func TestABadReloadChangesNothing(t *testing.T) {
 	require.Contains(t, r.said.String(), "the configuration was not reloaded: nothing was changed")
 	r.open(0, "2")
 
+	r.write("tokens: [x\n")
+	_, body = r.post()
+	require.Contains(t, body, "this is no YAML")
+	require.NotContains(t, body, "can't be changed", "of a file that could not be read")
 	r.write("data_dir2: x\n")
 	status, _ = r.post()
 	require.Equal(t, 422, status)

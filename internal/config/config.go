@@ -283,6 +283,9 @@ func (c *Config) Err() error {
 	return &Broken{Problems: d.sorted(), Source: rules.Bundle{Name: d.name, File: d.text}}
 }
 
+// Unread says whether the text is not one YAML document, so that nothing of it is known.
+func (c *Config) Unread() bool { return c.At.node == nil && c.At.doc.text != "" && c.Err() != nil }
+
 // Broken is a configuration that can't be used.
 type Broken struct {
 	Problems rules.Problems
