@@ -46,7 +46,7 @@ func (u *run) recordPrepared(pinned []gatekeeper.Pinned, readings []gatekeeper.R
 		w := u.watches[i]
 		before := w.Open(r)
 		w.told = w.Base
-		facts = append(facts, gatekeeper.Judged{Track: w.Base, Reading: r.Within(maxOfAll / len(readings)), Preexisting: before})
+		facts = append(facts, gatekeeper.Judged{Track: w.Base, Reading: r.Within(min(maxEvidence, maxOfAll/len(readings))), Preexisting: before})
 	}
 	var problems []string
 	for _, p := range pinned {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -25,14 +26,19 @@ respond:
 // marks take six bytes each in JSON.
 var marks = strings.Repeat("<", 400)
 
-// crowd has every answer of the backend have n series; label gives the one that tells them apart.
-func (w *world) crowd(n int, label func(i int) string) {
+// crowd has every answer of the backend have n series, with so many labels of marks; label gives
+// the one that tells them apart.
+func (w *world) crowd(n, more int, label func(i int) string) {
 	w.reconfigure(func(cfg *engine.Config) {
 		cfg.Backends = map[string]rules.Querier{"": hostileBackend{w.backend(), func(v rules.Vector) (rules.Vector, error) {
 			var many rules.Vector
 			for _, s := range v.Samples {
 				for i := range n {
-					many.Samples = append(many.Samples, gatekeeper.Sample{Labels: map[string]string{"pod": label(i), "a": marks, "b": marks, "c": marks, "d": marks}, Value: s.Value})
+					labels := map[string]string{"pod": label(i)}
+					for j := range more {
+						labels[fmt.Sprint("l", j)] = marks
+					}
+					many.Samples = append(many.Samples, gatekeeper.Sample{Labels: labels, Value: s.Value})
 				}
 			}
 			return many, nil
@@ -52,11 +58,11 @@ func manyRules(n int, summary string) string {
 // After a long outage all slots of it are known at once: more than one fact can hold.
 func TestSize_ALongOutageOfAQuickRule(t *testing.T) {
 	timeline(t, func(t *testing.T, w *world) {
-		w.outage(5*mnt, 70*mnt)
-		id := w.opened(replace(replace(ruleR, "interval: 15s", "interval: 1s"), "window: 30m", "window: 90m") + flagPlan + ignoring)
-		w.to(90*mnt + sec)
+		w.outage(5*mnt, 55*mnt)
+		id := w.opened(replace(replace(ruleR, "interval: 15s", "interval: 1s"), "window: 30m", "window: 1h") + flagPlan + ignoring)
+		w.to(time.Hour + sec)
 		w.outcome(id, gatekeeper.OutcomePassed)
-		require.Len(t, w.trail(id), 90*60+1)
+		require.Len(t, w.trail(id), 60*60+1)
 	})
 }
 
@@ -75,7 +81,7 @@ func TestSize_LongIdentities(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			timeline(t, func(t *testing.T, w *world) {
 				bad(w)
-				w.crowd(100, c.label(w))
+				w.crowd(100, 4, c.label(w))
 				id := w.opened(ruleR + flagPlan)
 				w.to(50 * mnt)
 				w.outcome(id, c.want)
@@ -98,7 +104,7 @@ func TestSize_ManyRulesInOneSlot(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			timeline(t, func(t *testing.T, w *world) {
 				w.traffic(always(0.05))
-				w.crowd(c.series, func(i int) string { return fmt.Sprint(i, c.pod) })
+				w.crowd(c.series, 0, func(i int) string { return fmt.Sprint(i, c.pod) })
 				id := w.opened(manyRules(c.rules, c.summary) + flagPlan)
 				w.to(3 * mnt)
 				at, body := w.one(id, gatekeeper.KindDecided)
@@ -108,4 +114,14 @@ func TestSize_ManyRulesInOneSlot(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What a rule says when the release is opened is journaled as well.
+func TestSize_LongIdentitiesAtOpen(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		w.script(func(string, string, time.Duration) (float64, bool) { return 10, true })
+		w.crowd(100, 12, func(i int) string { return fmt.Sprint(i) })
+		r := w.open(replace(ruleR, `, version="${version}"`, "") + flagPlan)
+		require.Equal(t, gatekeeper.Waiting, r.State)
+	})
 }
