@@ -149,7 +149,7 @@ func drawFiles(d drawing, svg, png string, width, height int) error {
 
 // sweepTable shades each pair by what it would have done.
 func sweepTable(s backtest.Swept) chart.Table {
-	t := chart.Table{Title: s.Rule, Subtitle: s.Why, Across: "for", Down: "threshold"}
+	t := chart.Table{Title: s.Rule, Subtitle: s.Why, Across: "for (in the cells: " + cellsAre(s) + ")", Down: "threshold"}
 	for i, r := range s.Rows {
 		if i == 0 || r.Threshold != s.Rows[i-1].Threshold {
 			t.Rows = append(t.Rows, s.Operator+" "+backtest.Number(r.Threshold))

@@ -132,12 +132,7 @@ func printSweep(w io.Writer, s backtest.Swept) error {
 		_, err := fmt.Fprintf(w, "%s: %s\n", s.Rule, s.Why)
 		return err
 	}
-	labeled := s.Rows[0].Labeled > 0
-	what := "false rollbacks/missed, and how long it takes to detect"
-	if !labeled {
-		what = "how many releases it fires in"
-	}
-	fmt.Fprintf(w, "%s with other thresholds and times: %s\n", s.Rule, what)
+	fmt.Fprintf(w, "%s with other thresholds and times: %s\n", s.Rule, cellsAre(s))
 	var rows [][]string
 	var row []string
 	head := []string{""}
@@ -160,6 +155,14 @@ func printSweep(w io.Writer, s backtest.Swept) error {
 	}
 	_, err := fmt.Fprintf(w, "recommended (*): %s %s for %s: %s\n", s.Operator, backtest.Number(s.Best.Threshold), backtest.Span(time.Duration(s.Best.For)), s.Why)
 	return err
+}
+
+// cellsAre says what stands in the cells of a sweep's table.
+func cellsAre(s backtest.Swept) string {
+	if s.Rows[0].Labeled == 0 {
+		return "how many releases it fires in"
+	}
+	return "false rollbacks/missed, and how long it takes to detect"
 }
 
 // cellText tells what a pair would have done; the rule's own is in brackets, the best has a star.

@@ -147,9 +147,6 @@ func TestBacktest_Pictures(t *testing.T) {
 	text, err = os.ReadFile(svg)
 	require.NoError(t, err)
 	require.Contains(t, string(text), "recommended")
-	if keep := os.Getenv("BACKTEST_PICTURE"); keep != "" {
-		require.NoError(t, os.WriteFile(keep, text, 0o600))
-	}
 	data, err := os.ReadFile(picture)
 	require.NoError(t, err)
 	_, err = png.Decode(bytes.NewReader(data))

@@ -3,6 +3,7 @@ package backtest
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -87,7 +88,7 @@ func (s Swept) margins() {
 }
 
 // recommend finds the best pair: no false rollback first, then the fewest that are missed, could not
-// be told or are not known, then the shortest detection, then the widest margin, then the rule's own.
+// be told or are not known, then the shortest detection, then the widest margin, then what is nearest to the rule's own.
 func (s *Swept) recommend() {
 	best := 0
 	for k := range s.Rows {
@@ -116,7 +117,7 @@ func (s Swept) order(i, j int) int {
 		cmp.Compare(long(a.Median), long(b.Median)),
 		cmp.Compare(long(a.Worst), long(b.Worst)),
 		cmp.Compare(b.Margin, a.Margin),
-		cmp.Compare(s.far(a.Pair), s.far(b.Pair)),
+		cmp.Compare(s.far(i), s.far(j)),
 	)
 }
 
@@ -127,16 +128,11 @@ func long(d *gatekeeper.Duration) gatekeeper.Duration {
 	return *d
 }
 
-// far says whether a pair is another than the rule's.
-func (s Swept) far(p Pair) int {
-	far := 0
-	if p.Threshold != s.Own.Threshold {
-		far++
-	}
-	if p.For != s.Own.For {
-		far++
-	}
-	return far
+// far gives how many steps of the table a row is from the rule's own.
+func (s Swept) far(k int) int {
+	n := s.columns()
+	own := slices.IndexFunc(s.Rows, func(r Row) bool { return r.Pair == s.Own })
+	return max(k/n-own/n, own/n-k/n) + max(k%n-own%n, own%n-k%n)
 }
 
 func (s Swept) explain(k int) string {
