@@ -125,3 +125,29 @@ func TestSize_LongIdentitiesAtOpen(t *testing.T) {
 		require.Equal(t, gatekeeper.Waiting, r.State)
 	})
 }
+
+// What led to a decision of many rules takes more than one commit. Gatekeeper is killed after the
+// first: the decision is the same, once.
+func TestSize_KilledBetweenTheEvidenceAndItsDecision(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		w.traffic(always(0.05))
+		w.stop()
+		j := &dying{Journal: w.journal}
+		w.cfg.Journal = j
+		w.boot()
+		id := w.opened(manyRules(rules.MaxRules, marks) + flagPlan)
+		w.to(2*mnt - sec)
+		j.after = gatekeeper.KindJudged
+		w.to(2*mnt + sec)
+		require.True(t, j.dead.Load())
+		w.kill()
+		w.to(2*mnt + 35*sec)
+		w.start()
+		w.to(4 * mnt)
+		at, body := w.one(id, gatekeeper.KindDecided)
+		require.Equal(t, 2*mnt+35*sec, at.Truncate(sec))
+		require.Len(t, body.(gatekeeper.Decided).Breaches, rules.MaxRules)
+		w.outcome(id, gatekeeper.OutcomeRolledBack)
+		require.Equal(t, []string{"v1"}, w.targets["one"].done())
+	})
+}

@@ -32,7 +32,7 @@ type Full struct {
 	LedAt time.Time       `json:"led_at,omitzero"`   // when that was written
 	Why   string          `json:"why_not,omitempty"` // why no fact is about it
 
-	later int // slots that were known since, without a fact about it
+	next time.Time // when the slot after it was known, without a fact about it: the daemon was there
 }
 
 func follow(rule rules.Rule) *follower {
@@ -110,8 +110,8 @@ func (f *follower) judge(last gatekeeper.Point, known time.Time) {
 	case f.full == nil || !f.full.Since.Equal(t.Pending()):
 		f.full = &Full{Rule: f.rule.Name, Since: t.Pending(), At: f.fullAt(t, last), Known: known}
 		f.fulls = append(f.fulls, f.full)
-	case f.full.Led == "" && !last.Extra:
-		f.full.later++
+	case f.full.Led == "" && !last.Extra && f.full.next.IsZero():
+		f.full.next = known
 	}
 }
 

@@ -32,8 +32,8 @@ type Gap struct {
 // Same says whether the record leads to what was done.
 func (r Replayed) Same() bool { return len(r.Differences) == 0 }
 
-// patience is how long a breach may take from being known to the fact about it: a slow query, the
-// target check, and a journal that refused a write.
+// patience is how long after the slot behind it a breach may wait for the fact about it: a slow query,
+// the target check, and a journal that refused a write. Without such a slot nobody was there to act.
 const patience = 15 * time.Second
 
 // Replay judges the slots of the record again, and compares when each rule was full with what was
@@ -139,11 +139,11 @@ func (p *replay) led(before gatekeeper.Release, f gatekeeper.Fact, breaches []ga
 		case !of.full.Since.Equal(b.Since):
 			p.differs("%s: %s at %s as bad since %s, and the record has it since %s", b.Rule, f.Body.Kind(), p.clock(f.At), p.clock(b.Since), p.clock(of.full.Since))
 		default:
-			since := of.full.Known
+			since := of.full.next
 			if p.free.After(since) {
 				since = p.free
 			}
-			if late := f.At.Sub(since); of.full.Led == "" && of.full.later > 0 && late > patience {
+			if late := f.At.Sub(since); of.full.Led == "" && !of.full.next.IsZero() && late > patience {
 				p.differs("%s: its `for` was full at %s and that was known at %s, and it was %s only at %s", b.Rule, p.clock(of.full.At), p.clock(of.full.Known), f.Body.Kind(), p.clock(f.At))
 			}
 		}
