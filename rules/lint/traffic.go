@@ -20,8 +20,8 @@ func lintTraffic(r *rule) []finding {
 		return nil
 	}
 	ratio := promexpr.FindRatio(r.operand.Expr, r.operand.Falling())
-	if ratio == nil {
-		return nil
+	if ratio == nil || ofGauges(ratio.Top) && ofGauges(ratio.Bottom) {
+		return nil // such as free memory: it counts no requests
 	}
 	f := r.at(rules.Info, r.operand.Expr.PositionRange(), "a ratio without a floor of traffic",
 		`Set min_traffic in the health file, such as sum(rate(http_requests_total{service="${service}", version="${version}"}[1m])) > 1, or guard the rule.`)
