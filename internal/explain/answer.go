@@ -20,7 +20,7 @@ func (e Explanation) answer() string {
 	}
 	switch e.Outcome {
 	case gatekeeper.OutcomePassed:
-		return "Not rolled back: " + e.nothingStood()
+		return fmt.Sprintf("Not rolled back, and passed at %s: %s", e.clock(e.ClosedAt), e.nothingStood())
 	case gatekeeper.OutcomeBreached:
 		return "Not rolled back, although " + e.stood() + ": " + e.whyNot()
 	case gatekeeper.OutcomeInconclusive, gatekeeper.OutcomeAborted, gatekeeper.OutcomeSuperseded, gatekeeper.OutcomeRolledBack, gatekeeper.OutcomeRollbackFailed:

@@ -2,6 +2,7 @@ package explain
 
 import (
 	"cmp"
+	"math"
 	"strings"
 	"time"
 
@@ -49,7 +50,7 @@ type Rule struct {
 	Data     int                 `json:"data"`            // of those, answered with data
 	First    time.Time           `json:"first,omitzero"`  // that counted
 	Last     time.Time           `json:"last,omitzero"`
-	Worst    *gatekeeper.Point   `json:"worst,omitempty"`   // the value farthest towards the limit, or beyond it
+	Worst    *gatekeeper.Point   `json:"worst,omitempty"`   // of those that counted: the value farthest towards the limit, or beyond it
 	Streaks  []Streak            `json:"streaks,omitempty"` // each time it was bad
 	Notes    []string            `json:"notes,omitempty"`   // why slots, or the rule, did not count
 
@@ -263,12 +264,13 @@ func breachesOf(b gatekeeper.Body) []gatekeeper.Breach {
 	return nil
 }
 
-// worst gives the slot whose value is farthest towards the limit's bad side; the highest without one.
+// worst gives the slot that counted whose value is farthest towards the limit's bad side; the highest
+// without a limit. A value that is no number is neither worse nor better than another.
 func worst(trail []gatekeeper.Point, limit *chart.Limit) *gatekeeper.Point {
 	falling := limit != nil && strings.HasPrefix(limit.Operator, "<")
 	var found *gatekeeper.Point
 	for _, p := range trail {
-		if p.Value == nil {
+		if p.Early || p.Value == nil || math.IsNaN(float64(*p.Value)) {
 			continue
 		}
 		if found == nil || !falling && *p.Value > *found.Value || falling && *p.Value < *found.Value {

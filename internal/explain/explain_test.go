@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -77,6 +78,11 @@ func TestWithoutFile(t *testing.T) {
 		require.NoError(t, err)
 		require.Nil(t, without.Replay)
 		require.Equal(t, with.Answer[:10], without.Answer[:10], name)
+		var out bytes.Buffer
+		nameless, err := Of("", facts, nil)
+		require.NoError(t, err)
+		require.NoError(t, nameless.Write(&out, Options{}))
+		require.Contains(t, out.String(), "\nopened 2")
 		require.Equal(t, with.Guards, without.Guards)
 		require.Equal(t, with.Done, without.Done)
 	}
@@ -221,6 +227,19 @@ func TestHalfTrustedTextCannotDriveTheTerminal(t *testing.T) {
 	require.NoError(t, e.Write(&out, Options{}))
 	require.NotContains(t, out.String(), "\x1b")
 	require.NotContains(t, out.String(), "\x07")
+}
+
+// What is told as the worst is a value, of a slot that counted.
+func TestWorst(t *testing.T) {
+	point := func(value float64, early bool) gatekeeper.Point {
+		v := gatekeeper.Float(value)
+		return gatekeeper.Point{Value: &v, Early: early}
+	}
+	trail := []gatekeeper.Point{point(math.NaN(), false), point(9, true), point(-9, true), {}, point(2, false), point(3, false), point(1, false), point(math.NaN(), false)}
+	require.InDelta(t, 3, float64(*worst(trail, nil).Value), 0)
+	require.InDelta(t, 3, float64(*worst(trail, &chart.Limit{Operator: ">"}).Value), 0)
+	require.InDelta(t, 1, float64(*worst(trail, &chart.Limit{Operator: "<"}).Value), 0)
+	require.Nil(t, worst(trail[:4], nil))
 }
 
 func TestNoFacts(t *testing.T) {

@@ -85,7 +85,11 @@ func (w *writer) head() {
 		before = ", before it " + e.PreviousVersion
 	}
 	fmt.Fprintln(&w.b, w.bold(timeline.Plain(fmt.Sprintf("%s %s in %s", e.Service, e.Version, e.Environment)))+timeline.Plain(before))
-	w.line("%s", "release "+e.Release+", opened "+e.OpenedAt.UTC().Format("2006-01-02 15:04:05 UTC")+by(e.release.OpenedBy))
+	name := ""
+	if e.Release != "" { // facts do not name their release
+		name = "release " + e.Release + ", "
+	}
+	w.line("%s", name+"opened "+e.OpenedAt.UTC().Format("2006-01-02 15:04:05 UTC")+by(e.release.OpenedBy))
 	if e.DeployedAt.IsZero() {
 		w.line("never deployed: times count from the opening")
 	} else {
