@@ -98,7 +98,7 @@ func (b *backtesting) run(cmd *cobra.Command, args []string) error {
 	if q == nil {
 		return usagef("--backend is needed: the URL of the Prometheus that holds the metrics")
 	}
-	defer q.Close()
+	defer func() { _ = q.Close() }() // it only lets go of idle connections
 	j, files, err := b.job(cmd.Context(), args, q)
 	if err != nil {
 		return err

@@ -103,7 +103,7 @@ func instants(b *testing.B, rule *rules.BoundRule, r backtest.Release, phase, wi
 		require.True(b, due)
 		question.From = time.Time{} // what was asked before needs no second question
 		w.Take(question, question.Answer(b.Context(), rule, q))
-		if w.Full() && !(preexisting && !w.Base.EverHealthy) {
+		if w.Full() && (!preexisting || w.Base.EverHealthy) {
 			return at
 		}
 	}

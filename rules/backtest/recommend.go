@@ -47,7 +47,7 @@ func (p Plan) sum(rule string, i int, results []Result) []Swept {
 				row.add(one.Release, tried.Verdict, tried.At, false)
 			}
 		}
-		row.Score.sum()
+		row.sum()
 		s.Rows = append(s.Rows, row)
 	}
 	s.margins()
@@ -97,11 +97,11 @@ func (s *Swept) recommend() {
 		}
 	}
 	row := s.Rows[best]
-	switch {
-	case row.Labeled == 0:
+	switch row.Labeled {
+	case 0:
 		s.Why = "no outcome is labeled, so nothing can be recommended: say good or bad in the list of releases"
 		return
-	case row.Labeled == row.Unknown:
+	case row.Unknown:
 		s.Why = "the data of every labeled release is lost, so nothing can be recommended"
 		return
 	}
