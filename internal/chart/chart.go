@@ -91,17 +91,18 @@ func Of(r gatekeeper.Release, facts []gatekeeper.Fact, rule string) Chart {
 			}
 		}
 	}
+	known := c.To
 	if c.To.Sub(c.From) < shortest {
 		c.To = c.From.Add(shortest)
 	}
 	for i, l := range c.Lines {
-		end := c.To
+		end := known
 		if i == 0 && !r.DecidedAt.IsZero() {
 			end = r.DecidedAt
 		}
 		c.Spans = append(c.Spans, l.spans(end, i > 0)...)
 	}
-	c.Spans = append(c.Spans, holds(facts, c.To)...)
+	c.Spans = append(c.Spans, holds(facts, known)...)
 	return c
 }
 

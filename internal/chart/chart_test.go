@@ -351,3 +351,27 @@ func TestText(t *testing.T) {
 		})
 	}
 }
+
+// A release of some seconds has room to the right, where nothing is known yet: no stretch goes there.
+func TestOfIsSilentAboutTheFuture(t *testing.T) {
+	r, at := gatekeeper.Release{ID: "r1"}, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	var facts []gatekeeper.Fact
+	for i, body := range []gatekeeper.Body{
+		gatekeeper.Opened{Service: "shop", Version: "v2"}, gatekeeper.Prepared{}, gatekeeper.Deployed{How: "pipeline"},
+		gatekeeper.Judged{Track: gatekeeper.Track{Rule: "R"}, Trail: []gatekeeper.Point{{At: at.Add(time.Second), Verdict: gatekeeper.Unhealthy, Active: []string{"a"}}}},
+		gatekeeper.Held{Reason: gatekeeper.HoldPerson, Until: at.Add(time.Hour)},
+		gatekeeper.Noted{Text: "still held"},
+	} {
+		f := gatekeeper.Fact{Seq: int64(i + 1), At: at.Add(time.Duration(i) * time.Second), Body: body}
+		var err error
+		r, err = r.With(f)
+		require.NoError(t, err)
+		facts = append(facts, f)
+	}
+	c := Of(r, facts, "R")
+	require.NotEmpty(t, c.Spans)
+	for _, s := range c.Spans {
+		require.False(t, s.To.After(at.Add(5*time.Second)), "%s until %s", s.Kind, s.To)
+	}
+	require.True(t, c.To.After(at.Add(5*time.Second)))
+}
