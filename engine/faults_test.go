@@ -61,8 +61,7 @@ func TestFault_OpeningInDoubt(t *testing.T) {
 		req := engine.OpenRequest{ID: "x", Version: "v2", PreviousVersion: "v1", Bundle: bundle(ruleR + flagPlan)}
 		_, err := w.e.Open(t.Context(), req)
 		require.Equal(t, gatekeeper.CodeUnavailable, gatekeeper.CodeOf(err))
-		j.after = "none"
-		j.dead.Store(false)
+		j.dieAfter("none")
 		time.Sleep(mnt)
 		r, err := w.e.Open(t.Context(), req)
 		require.NoError(t, err)

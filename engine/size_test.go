@@ -137,7 +137,7 @@ func TestSize_KilledBetweenTheEvidenceAndItsDecision(t *testing.T) {
 		w.boot()
 		id := w.opened(manyRules(rules.MaxRules, marks) + flagPlan)
 		w.to(2*mnt - sec)
-		j.after = gatekeeper.KindJudged
+		j.dieAfter(gatekeeper.KindJudged)
 		w.to(2*mnt + sec)
 		require.True(t, j.dead.Load())
 		w.kill()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -457,8 +458,17 @@ func TestTimeline_T18_RecoversBeforeApproval(t *testing.T) {
 // dying lets the journal take writes until a fact of one kind is in it.
 type dying struct {
 	gatekeeper.Journal
+	mu    sync.Mutex
 	after gatekeeper.Kind
 	dead  atomic.Bool
+}
+
+// dieAfter has it die after the next fact of a kind, and live until then.
+func (j *dying) dieAfter(kind gatekeeper.Kind) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.after = kind
+	j.dead.Store(false)
 }
 
 func (j *dying) Commit(ctx context.Context, entries ...gatekeeper.Entry) error {
@@ -468,6 +478,8 @@ func (j *dying) Commit(ctx context.Context, entries ...gatekeeper.Entry) error {
 	if err := j.Journal.Commit(ctx, entries...); err != nil {
 		return err
 	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	for _, e := range entries {
 		for _, f := range e.Facts {
 			if f.Body.Kind() == j.after {

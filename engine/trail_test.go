@@ -124,10 +124,9 @@ func TestTrail_SurvivesALostAnswer(t *testing.T) {
 		w.boot()
 		id := w.opened(ruleR + flagPlan)
 		w.to(3*mnt - sec)
-		j.after = gatekeeper.KindJudged
+		j.dieAfter(gatekeeper.KindJudged)
 		w.to(4*mnt + sec)
-		j.after = ""
-		j.dead.Store(false)
+		j.dieAfter("")
 		w.to(6 * mnt)
 		w.outcome(id, gatekeeper.OutcomeRolledBack)
 		for i, p := range w.trail(id) {
