@@ -100,6 +100,14 @@ rollback:
     recover_within: 1s
 `
 
+// onWrite is output at whose first words something is done.
+type onWrite func()
+
+func (w onWrite) Write(p []byte) (int, error) {
+	w()
+	return len(p), nil
+}
+
 // A release from the command line to a flag that is off again, over a restart of the daemon.
 func TestDaemon(t *testing.T) {
 	dir := t.TempDir()
@@ -114,6 +122,10 @@ func TestDaemon(t *testing.T) {
 	gk(t, 0, "release", "deployed", "r1")
 	require.Contains(t, gk(t, 0, "release", "show", "r1"), "WATCHING the window ends in")
 	gk(t, 6, "release", "wait", "r1", "--timeout", "50ms")
+	ctx, interrupt := context.WithCancel(t.Context())
+	var interrupted bytes.Buffer
+	require.Equal(t, 1, run(ctx, []string{"release", "wait", "r1"}, onWrite(interrupt), &interrupted))
+	require.Equal(t, "interrupted: release r1 is still watching and goes on\n", interrupted.String())
 
 	require.Equal(t, 0, stop(), "%s", said)
 	gk(t, 7, "release", "show", "r1")

@@ -87,6 +87,10 @@ func wait(cmd *cobra.Command, c *client.Client, id string, timeout time.Duration
 		say(cmd, "gave up waiting after %s: release %s is still %s and goes on", timeline.Span(timeout), id, r.State)
 		return exit{exitGaveUp}
 	}
+	if errors.Is(err, context.Canceled) && r.Seq > 0 {
+		say(cmd, "interrupted: release %s is still %s and goes on", id, r.State)
+		return exit{exitError}
+	}
 	if err != nil {
 		return err
 	}
