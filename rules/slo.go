@@ -190,8 +190,8 @@ func newBurn(s SLO, rule string, long time.Duration, share float64) Burn {
 // than the short one is judged as if it were that old.
 func (s *sloNode) rule(b Burn) *yaml.Node {
 	allowed := (1 - s.Objective) * float64(s.Period) / float64(b.Long)
-	spent := fmt.Sprintf("%s / (%s * %s) > %s", rates(s.errors, b.Long), rates(s.total, b.Short), number(allowed), number(b.Share))
-	burning := fmt.Sprintf("%s / %s > %s", rates(s.errors, b.Short), rates(s.total, b.Short), number(b.Ratio))
+	spent := fmt.Sprintf("%s / (%s * %s) > %s", s.errorRates(b.Long), s.totalRates(b.Short), number(allowed), number(b.Share))
+	burning := fmt.Sprintf("%s / %s > %s", s.errorRates(b.Short), s.totalRates(b.Short), number(b.Ratio))
 	pairs := []*yaml.Node{
 		s.scalar("alert"), s.scalar(b.Rule),
 		s.scalar("expr"), s.scalar(spent + "\n  and\n" + burning),
@@ -215,14 +215,39 @@ func (s *sloNode) mapping(pairs ...*yaml.Node) *yaml.Node {
 	return &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: pairs, Line: s.at.Line, Column: s.at.Column}
 }
 
-// rates puts sum(rate(…[window])) around every counter of an expression.
-func rates(e parser.Expr, window time.Duration) string {
-	switch e := promexpr.Unparen(e).(type) {
-	case *parser.BinaryExpr:
-		return fmt.Sprintf("(%s %s %s)", rates(e.LHS, window), e.Op, rates(e.RHS, window))
-	default:
+// errorRates is the rate of the errors. Where there is traffic, a counter among several that has no
+// series yet, such as that of an error which never happened or of successes of a version that has
+// none, is 0: a sum with nothing would be nothing, and the worst release would look well.
+func (s *sloNode) errorRates(window time.Duration) string {
+	return rates(s.errors, window, rates(s.total, window, ""))
+}
+
+// totalRates is the rate of all events, where one counter of several has a series at least.
+func (s *sloNode) totalRates(window time.Duration) string { return rates(s.total, window, "") }
+
+// rates puts sum(rate(…[window])) around every counter of an expression. One that has no series is 0
+// where there is whole; where that is empty, where there is the counter that it is added to.
+func rates(e parser.Expr, window time.Duration, whole string) string {
+	e = promexpr.Unparen(e)
+	b, ok := e.(*parser.BinaryExpr)
+	if !ok {
 		return fmt.Sprintf("sum(rate(%s[%s]))", e, model.Duration(window))
 	}
+	left, right := rates(b.LHS, window, whole), rates(b.RHS, window, whole)
+	if whole != "" {
+		return fmt.Sprintf("(%s %s %s)", orNone(b.LHS, left, whole), b.Op, orNone(b.RHS, right, whole))
+	}
+	return fmt.Sprintf("(%s %s %s)", orNone(b.LHS, left, right), b.Op, orNone(b.RHS, right, left))
+}
+
+// orNone is 0 in the place of text, the rates of e, where that is empty and whole is not. A histogram
+// has all its buckets from its first sample on.
+func orNone(e parser.Expr, text, whole string) string {
+	vs, ok := promexpr.Unparen(e).(*parser.VectorSelector)
+	if text == whole || ok && strings.HasSuffix(vs.Name, "_bucket") {
+		return text
+	}
+	return fmt.Sprintf("(%s or 0 * %s)", text, whole)
 }
 
 func number(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }

@@ -149,6 +149,34 @@ func TestSLODecidesWhenTheBudgetIsSpent(t *testing.T) {
 	}
 }
 
+// A version that fails every request has no series of successes, and perhaps of one kind of errors
+// only: what is added and subtracted counts all the same.
+func TestSLOOfSeveralCounters(t *testing.T) {
+	const born = 20 * time.Minute
+	of := func(more string) string { return `req{service="${service}", version="${version}"` + more + `}` }
+	only := func(code string) string {
+		return "load 15s\n  req{service=\"shop\", version=\"v2\", code=\"" + code + "\"} 0+1500x240\n"
+	}
+	bad, good := newBackend(t, only("500")), newBackend(t, only("200"))
+	for name, slo := range map[string]string{
+		"all but the good":    "errors: " + of("") + " - " + of(`, code=~"2.."`) + "\n    total: " + of(""),
+		"several errors":      "errors: " + of(`, code="500"`) + " + " + of(`, code="501"`) + " + " + of(`, code="502"`) + "\n    total: " + of(""),
+		"a total of the two":  "errors: " + of(`, code="500"`) + "\n    total: " + of(`, code="200"`) + " + " + of(`, code="500"`),
+		"the two the others'": "errors: " + of(`, code="500"`) + " + " + of(`, code="501"`) + "\n    total: " + of(`, code="501"`) + " + " + of(`, code="500"`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := bound(t, Bundle{File: "window: 30m\nslos:\n  - name: Availability\n    objective: 99.9%\n    " + slo + "\n"})
+			for _, r := range b.Rules {
+				require.True(t, r.VersionBound)
+			}
+			rule, _ := decidedAfter(t, b, bad, born, 30*time.Minute)
+			require.NotEmpty(t, rule)
+			rule, _ = decidedAfter(t, b, good, born, 30*time.Minute)
+			require.Empty(t, rule)
+		})
+	}
+}
+
 // A burst that is over is not decided on, though it spent much: the short window is clean again.
 func TestSLOForgivesWhatIsOver(t *testing.T) {
 	b := bound(t, Bundle{File: sloFile})
