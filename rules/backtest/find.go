@@ -135,8 +135,8 @@ func ask(ctx context.Context, q rules.Querier, query query, from, to time.Time, 
 
 // oldest gives, by rule, the instant before which the backend holds nothing of its metrics; zero
 // where it holds them from before the first release. The versions' own matchers are left out: a
-// version that is not there yet is no lost data.
-func oldest(ctx context.Context, file *rules.File, releases []Release, q rules.Querier, now time.Time) (map[string]time.Time, error) {
+// version that is not there yet is no lost data. Only names the one rule to look at; "": all.
+func oldest(ctx context.Context, file *rules.File, only string, releases []Release, q rules.Querier, now time.Time) (map[string]time.Time, error) {
 	all := map[string]time.Time{}
 	if len(releases) == 0 {
 		return all, nil
@@ -159,6 +159,9 @@ func oldest(ctx context.Context, file *rules.File, releases []Release, q rules.Q
 	}
 	asked := map[string]time.Time{}
 	for _, rule := range file.Rules {
+		if only != "" && rule.Name != only {
+			continue
+		}
 		selectors, err := rule.Metrics(releases[0].vars())
 		if err != nil || len(selectors) == 0 {
 			return all, err

@@ -1,8 +1,9 @@
 package backtest
 
-import (
-	"time"
-)
+import "time"
+
+// maxPoints is how many points a backend gives of one series in one request: Prometheus's own limit.
+const maxPoints = 11_000
 
 // grid is where the slots of a rule group lie, with those of other phases and with the evaluations
 // where a `for` runs out between slots: all of them are whole steps after its start.

@@ -12,14 +12,14 @@ import (
 type judge struct {
 	ctx      context.Context
 	rule     *rules.BoundRule
-	samples  *samples
+	samples  *rules.Samples
 	grid     grid
 	interval time.Duration
 	readings map[int64]*gatekeeper.Reading
 }
 
 // newJudge leaves the annotations out, for nobody reads them and they may ask queries.
-func newJudge(ctx context.Context, rule *rules.BoundRule, s *samples, g grid) *judge {
+func newJudge(ctx context.Context, rule *rules.BoundRule, s *rules.Samples, g grid) *judge {
 	plain := *rule
 	plain.Annotations = nil
 	return &judge{ctx: ctx, rule: &plain, samples: s, grid: g, interval: rule.Interval, readings: map[int64]*gatekeeper.Reading{}}
@@ -33,7 +33,7 @@ func (j *judge) at(t time.Time) gatekeeper.Reading {
 	}
 	var q rules.Querier = j.samples
 	if j.rule.Anchored() {
-		q = j.samples.backend
+		q = j.samples.Backend()
 	}
 	r := j.rule.Judge(j.ctx, q, t)
 	j.readings[t.UnixNano()] = &r
