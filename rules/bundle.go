@@ -71,18 +71,14 @@ func unreadable(name string, err error) error {
 }
 
 func readCapped(root *os.Root, name string, left *int) (string, error) {
+	if info, err := root.Stat(name); err == nil && !info.Mode().IsRegular() { // not opened: a pipe would wait for a writer
+		return "", fmt.Errorf("it is no regular file")
+	}
 	f, err := root.Open(name)
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = f.Close() }() // nothing is written to it
-	info, err := f.Stat()
-	if err != nil {
-		return "", err
-	}
-	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("it is no regular file")
-	}
 	data, err := io.ReadAll(io.LimitReader(f, int64(*left)+1))
 	if err != nil {
 		return "", err

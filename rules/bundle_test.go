@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -49,6 +50,11 @@ func TestReadBundle(t *testing.T) {
 	})
 	t.Run("a folder", func(t *testing.T) {
 		_, err := ReadBundle(dir + "/repo")
+		require.ErrorContains(t, err, "no regular file")
+	})
+	t.Run("a pipe without a writer", func(t *testing.T) {
+		require.NoError(t, syscall.Mkfifo(dir+"/repo/pipe.yml", 0o600))
+		_, err := ReadBundle(dir + "/repo/pipe.yml")
 		require.ErrorContains(t, err, "no regular file")
 	})
 	t.Run("nothing", func(t *testing.T) {

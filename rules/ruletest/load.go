@@ -65,14 +65,14 @@ func Read(name string) (*File, error) {
 }
 
 func readCapped(name string) (string, error) {
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() { // not opened: a pipe would wait for a writer
+		return "", errors.New("it is no regular file")
+	}
 	file, err := os.Open(name)
 	if err != nil {
 		return "", err
 	}
 	defer file.Close()
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		return "", cmp.Or(err, errors.New("it is no regular file"))
-	}
 	text, err := io.ReadAll(io.LimitReader(file, maxFile+1))
 	if err == nil && len(text) > maxFile {
 		err = fmt.Errorf("it has more than %d bytes", maxFile)
