@@ -108,6 +108,7 @@ func Check(ctx context.Context, b rules.Bundle, o Options) (*Report, error) {
 	}
 	run.commentProblems()
 	sortProblems(p.Bundle, report.Problems)
+	report.Problems = once(report.Problems)
 	if len(report.Problems) > maxFindings {
 		report.Problems = report.Problems[:maxFindings]
 	}
@@ -265,6 +266,16 @@ func (r *rule) text(e parser.Expr) string {
 // instead gives the rule's expression with another text in the place of a part of it.
 func (r *rule) instead(part posrange.PositionRange, text string) string {
 	return oneLine(apply(r.Source, []replace{{int(part.Start), int(part.End), text}}))
+}
+
+// once leaves out what was told before: rules that share an expression by an anchor say the same of it.
+func once(all rules.Problems) rules.Problems {
+	told := map[rules.Problem]bool{}
+	return slices.DeleteFunc(all, func(p rules.Problem) bool {
+		before := told[p]
+		told[p] = true
+		return before
+	})
 }
 
 // sortProblems puts problems in the order of the bundle's files and of their positions.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -127,6 +128,9 @@ func TestFixKeepsEverythingElse(t *testing.T) {
 		_, made, err := Fix(t.Context(), b, Options{})
 		require.NoError(t, err)
 		require.Zero(t, made)
+		told := check(t, b, Options{}).Problems
+		regexps := slices.DeleteFunc(told, func(p rules.Problem) bool { return p.Check != "regexp" })
+		require.Len(t, regexps, 1, "it is told once, for both")
 	})
 }
 
