@@ -9,15 +9,18 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/gatekeeper-engine/gatekeeper"
 )
 
 // State keeps what was found in a file, so that an interrupted backtest can go on. A nil State keeps
-// nothing. One goroutine at a time may use it.
+// nothing. Its methods may be called concurrently.
 type State struct {
-	path    string
+	path string
+
+	mu      sync.Mutex
 	written time.Time
 	dirty   bool
 	kept
@@ -75,6 +78,8 @@ func (s *State) Known(file, release string) (Result, bool) {
 	if s == nil {
 		return Result{}, false
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	r, ok := s.Files[file][release]
 	return r, ok
 }
@@ -88,6 +93,8 @@ func (s *State) Keep(file string, r Result) error {
 	if s == nil {
 		return nil
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.Files[file] == nil {
 		s.Files[file] = map[string]Result{}
 	}
@@ -96,13 +103,23 @@ func (s *State) Keep(file string, r Result) error {
 	if time.Since(s.written) < often {
 		return nil
 	}
-	return s.Close()
+	return s.write()
 }
 
 // Close writes what is not written yet: the file holds the old state or the new one, whatever happens
 // meanwhile.
 func (s *State) Close() error {
-	if s == nil || !s.dirty {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.write()
+}
+
+// write writes the state if it has anything new.
+func (s *State) write() error {
+	if !s.dirty {
 		return nil
 	}
 	data, err := json.Marshal(s.kept)
