@@ -7,8 +7,10 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -123,6 +125,24 @@ func TestEveryMetricExists(t *testing.T) {
 			}
 			return nil
 		})
+	}
+}
+
+// A row of the guide may stand for several: gatekeeper_webhook_*_total.
+func TestTheGuideHasEveryMetric(t *testing.T) {
+	guide, err := os.ReadFile("../docs/guides/operating.md")
+	require.NoError(t, err)
+	patterns := regexp.MustCompile("`(gatekeeper_[a-z_*]+)`").FindAllStringSubmatch(string(guide), -1)
+	known := metrics(t)
+	for name := range known {
+		if i := strings.LastIndex(name, "_"); known[name[:i]] {
+			continue // a part of a histogram
+		}
+		require.True(t, slices.ContainsFunc(patterns, func(p []string) bool {
+			ok, err := path.Match(p[1], name)
+			require.NoError(t, err)
+			return ok
+		}), "the guide lacks the metric %s", name)
 	}
 }
 
