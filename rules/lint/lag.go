@@ -113,10 +113,11 @@ func harm(o *promexpr.Operand, c promexpr.Compare) (string, float64) {
 		}
 		return "any harm", 0
 	case parser.LSS, parser.LTE:
-		return "a fall from twice its limit to 0", 0.5
-	default:
-		return "harm that lasts", 1
+		if limit > 0 {
+			return "a fall from twice its limit to 0", 0.5
+		}
 	}
+	return "harm that lasts", 1
 }
 
 // errorsAbove gives the step for a limit on the ratio of errors.

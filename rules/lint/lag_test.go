@@ -113,6 +113,7 @@ func TestLagOfOtherShapes(t *testing.T) {
 		`avg_over_time(queue[10m]) > 10`:      "at 5 times its limit this rule decides after about 3m30s",
 		`sum(rate(orders[5m])) < 1`:           "at a fall from twice its limit to 0 this rule decides after about 4m",
 		`sum(rate(a[5m])) > sum(rate(b[5m]))`: "at harm that lasts this rule decides after about 6m30s",
+		`predict_linear(free[5m], 60) <= 0`:   "at harm that lasts this rule decides after about 6m30s",
 		`deriv(x[5m]) > 0`:                    "at any harm this rule decides after about 1m30s",
 	} {
 		file := fmt.Sprintf("groups: [{name: g, rules: [{alert: A, expr: '%s', for: 1m}]}]", expr)

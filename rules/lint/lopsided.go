@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 
@@ -61,6 +62,9 @@ func canVanish(top, bottom parser.Expr) bool {
 	if b, ok := promexpr.Unparen(top).(*parser.BinaryExpr); ok && b.Op == parser.LOR {
 		return false
 	}
+	if _, plain := promexpr.Unparen(top).(*parser.VectorSelector); plain && ofGauges(top) {
+		return false
+	}
 	if slices.ContainsFunc(binaries(top), func(b *parser.BinaryExpr) bool { return b.Op.IsComparisonOperator() && !b.ReturnBool }) {
 		return true
 	}
@@ -95,7 +99,7 @@ func narrower(vs *parser.VectorSelector, others []*parser.VectorSelector, named 
 	}
 	return slices.ContainsFunc(vs.LabelMatchers, func(m *labels.Matcher) bool {
 		switch {
-		case m.Name == labels.MetricName:
+		case m.Name == model.MetricNameLabel:
 			return false
 		case m.Name == labels.BucketLabel && strings.HasSuffix(vs.Name, "_bucket"):
 			return false // a histogram has all its buckets from its first sample on
