@@ -203,6 +203,9 @@ func TestSyntax(t *testing.T) {
 		err := Parse("c.yml", ".", text).Err()
 		require.ErrorContains(t, err, where, text)
 	}
+	broken, ok := errors.AsType[*Broken](Parse("c.yml", ".", "a: 1\n\tb: 2").Err())
+	require.True(t, ok)
+	require.Contains(t, broken.Problems[0].Hint, "not by tabs")
 }
 
 func TestSettingsProblemsStandAtTheirKeys(t *testing.T) {

@@ -72,7 +72,10 @@ func (d *document) parse() *yaml.Node {
 			return nil
 		}
 	}
-	p := rules.Problem{File: d.name, Severity: rules.Error, Check: "syntax", Message: "this is no YAML: " + cleaned(err), Length: 1}
+	p := rules.Problem{
+		File: d.name, Severity: rules.Error, Check: "syntax", Message: "this is no YAML: " + cleaned(err), Length: 1,
+		Hint: "Look at the indentation, by spaces and not by tabs, and at the quotes, here and in the line above.",
+	}
 	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
 		p.Line, _ = strconv.Atoi(m[1]) // the expression matched digits
 		p.Column = 1
