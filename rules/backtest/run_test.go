@@ -220,6 +220,24 @@ func TestARuleThatCantBeAnswered(t *testing.T) {
 	require.Contains(t, results[0].Rules[2].Decision.Why, "found duplicate series")
 }
 
+// A release that lacks a value of the rules can't be told of, and stops no other.
+func TestAReleaseWithoutAPreviousVersion(t *testing.T) {
+	samples, list := history([]tale{{deployed: 10 * mnt, outcome: backtest.Good}, {deployed: 10 * mnt, outcome: backtest.Good}}, apart-20*mnt)
+	list[0].PreviousVersion = ""
+	text := strings.Replace(health, "status=\"500\"}[2m])) > 1", "status=\"500\",version!=\"${previous_version}\"}[2m])) > 1", 1)
+	require.NotEqual(t, health, text)
+	o := backtest.Options{Sweep: backtest.Sweep{On: true}}
+	results, err := backtest.Run(t.Context(), load(t, text), backtest.Arrange(list), backend(t, samples), o)
+	require.NoError(t, err)
+	require.Equal(t, backtest.NotKnown, results[0].Decision.Verdict)
+	require.Contains(t, results[0].Decision.Why, "no value for ${previous_version}")
+	require.Equal(t, backtest.Passed, results[1].Decision.Verdict)
+	report, err := backtest.NewReport(load(t, text), "shop.yml", results, 2, o.Sweep)
+	require.NoError(t, err)
+	require.Len(t, report.Sweeps, 3)
+	require.Equal(t, 1, report.Sweeps[0].Rows[0].Unknown)
+}
+
 func TestFind(t *testing.T) {
 	stories := []tale{{deployed: 10 * mnt}, {deployed: 12*mnt + 17*sec}, {deployed: 10 * mnt}}
 	samples, list := history(stories, apart-20*mnt)

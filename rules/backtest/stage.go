@@ -22,7 +22,7 @@ type stage struct {
 func (r *runner) replay(ctx context.Context, release Release) (Result, error) {
 	bound, err := r.file.Bind(release.vars())
 	if err != nil {
-		return Result{}, fmt.Errorf("release %s: %w", release.ID, err)
+		return r.unbound(release, err), nil
 	}
 	s := r.prepare(ctx, release, bound)
 	out := Result{Release: release}
@@ -47,6 +47,19 @@ func (r *runner) replay(ctx context.Context, release Release) (Result, error) {
 		}
 	}
 	return s.known(out), ctx.Err()
+}
+
+// unbound is what comes of a release that lacks a value that the rules need, such as a previous version.
+func (r *runner) unbound(release Release, why error) Result {
+	unknown := Decision{Verdict: NotKnown, Why: why.Error()}
+	out := Result{Release: release, Decision: unknown}
+	for _, rule := range r.file.Rules {
+		if r.Rule == "" || rule.Name == r.Rule {
+			pairs := lostPairs(make([]Tried, len(r.plan.Pairs[rule.Name])))
+			out.Rules = append(out.Rules, RuleResult{Rule: rule.Name, Do: rule.Response.Do, Decision: unknown, Pairs: pairs})
+		}
+	}
+	return out
 }
 
 // refused says whether the backend can't ever answer what it was asked: the fault is the expression's,

@@ -57,7 +57,13 @@ func (s Sweep) plan(file *rules.File, releases []Release) (Plan, error) {
 	if !s.On || len(releases) == 0 {
 		return p, nil
 	}
-	bound, err := file.Bind(releases[0].vars())
+	var bound *rules.Bound
+	var err error
+	for _, r := range releases { // one may lack a value that the rules need
+		if bound, err = file.Bind(r.vars()); err == nil {
+			break
+		}
+	}
 	if err != nil {
 		return p, err
 	}
