@@ -25,6 +25,7 @@ type BoundRule struct {
 	condition *condition
 	floor     *floor
 	ratio     *promexpr.Ratio // nil where what is compared is no division
+	less      []less          // what is compared is empty where one of them lacks its part
 	probes    []string        // one per selector
 	newest    string          // asks for the newest sample; "": it can't be told
 	anchored  bool            // must be asked instant by instant
@@ -56,6 +57,9 @@ func (f *File) Bind(v Vars) (*Bound, error) {
 		one := &BoundRule{Rule: rule, condition: newCondition(ast), floor: out.floor, probes: promexpr.Probes(ast), newest: promexpr.Newest(ast), anchored: promexpr.Anchored(ast), external: outside}
 		if o := one.condition.operand; o != nil {
 			one.ratio = promexpr.FindRatio(o.Expr, o.Falling())
+			for _, d := range promexpr.Differences(o.Expr) {
+				one.less = append(one.less, less{promexpr.Unparen(d.Whole).String(), promexpr.Probes(d.Part)})
+			}
 		}
 		out.Rules = append(out.Rules, one)
 	}

@@ -108,6 +108,9 @@ func (r *BoundRule) quiet(ctx context.Context, q Querier, at time.Time, s seen) 
 		}
 		return healthy, nil
 	}
+	if reading, told, err := r.lessQuiet(ctx, q, at); err != nil || told {
+		return reading, err
+	}
 	if r.ratio != nil {
 		reading, told, err := r.ratioQuiet(ctx, q, at)
 		if err != nil || told {
@@ -119,6 +122,35 @@ func (r *BoundRule) quiet(ctx context.Context, q Querier, at time.Time, s seen) 
 		return noData(), err
 	}
 	return healthy, nil
+}
+
+// less is a subtraction of some of a counter's series from all of them.
+type less struct {
+	whole string   // the query
+	part  []string // a probe per selector
+}
+
+// lessQuiet is the reading where what is subtracted has no series, as of successes when everything
+// fails; told is false where every part is there.
+func (r *BoundRule) lessQuiet(ctx context.Context, q Querier, at time.Time) (reading gatekeeper.Reading, told bool, err error) {
+	for _, l := range r.less {
+		whole, err := ask(ctx, q, l.whole, at)
+		if err != nil {
+			return reading, false, err
+		}
+		whole = slices.DeleteFunc(slices.Clone(whole), func(s gatekeeper.Sample) bool { return !(s.Value > 0) })
+		if len(whole) == 0 {
+			continue
+		}
+		if some, err := anyAnswers(ctx, q, at, l.part); err != nil || some {
+			if err != nil {
+				return reading, false, err
+			}
+			continue
+		}
+		return r.nothingSucceeds(ctx, q, at, whole, "what is subtracted has no series at all, while there is traffic"), true, nil
+	}
+	return reading, false, nil
 }
 
 // ratioQuiet is the reading of a division without a value: told is false when its denominator has
@@ -144,19 +176,25 @@ func (r *BoundRule) ratioQuiet(ctx context.Context, q Querier, at time.Time) (re
 			Verdict: gatekeeper.Healthy,
 			Detail:  "both sides of the division have data, but their labels do not match: this rule can't see anything",
 		}, true, nil
-	case r.MissingSuccess == MissingUnhealthy:
+	default:
 		for i := range below {
 			below[i].Value = 0
 		}
-		reading = r.unhealthy(ctx, q, at, below)
-		reading.Detail = "no success was counted at all, while there is traffic"
-		return reading, true, nil
-	default:
+		return r.nothingSucceeds(ctx, q, at, below, "no success was counted at all, while there is traffic"), true, nil
+	}
+}
+
+// nothingSucceeds is the reading where the series of what succeeds is not there; samples stand for it.
+func (r *BoundRule) nothingSucceeds(ctx context.Context, q Querier, at time.Time, samples []gatekeeper.Sample, says string) gatekeeper.Reading {
+	if r.MissingSuccess != MissingUnhealthy {
 		return gatekeeper.Reading{
 			Verdict: gatekeeper.Lopsided,
-			Detail:  "there is traffic, and no success was counted at all: everything fails, or successes are not measured; missing_success: unhealthy in the rule says which",
-		}, true, nil
+			Detail:  says + ": everything fails, or successes are not measured; missing_success: unhealthy in the rule says which",
+		}
 	}
+	reading := r.unhealthy(ctx, q, at, samples)
+	reading.Detail = says
+	return reading
 }
 
 // anyAnswers asks one query after the other until one has an answer, the last first: in a division

@@ -344,3 +344,23 @@ func TestTraffic(t *testing.T) {
 		require.True(t, known)
 	})
 }
+
+// What fails is often written as all less what succeeds. Where nothing succeeds there is nothing to
+// subtract, and the expression is as empty as on the best of days.
+func TestJudgeADifferenceWithoutItsPart(t *testing.T) {
+	const expr = `(sum(rate(req{version="${version}"}[1m])) - sum(rate(req{version="${version}", code="200"}[1m]))) / sum(rate(req{version="${version}"}[1m])) > 0.5`
+	all := newBackend(t, "load 15s\n  req{version=\"v2\", code=\"500\"} 0+10x40\n")
+	got := oneRule(t, expr, "", "").Judge(t.Context(), all, minute(5))
+	require.Equal(t, gatekeeper.Lopsided, got.Verdict)
+	require.Contains(t, got.Detail, "what is subtracted has no series at all")
+	got = oneRule(t, expr, "    missing_success: unhealthy\n", "").Judge(t.Context(), all, minute(5))
+	require.Equal(t, gatekeeper.Unhealthy, got.Verdict)
+	require.NotEmpty(t, got.Active)
+
+	some := newBackend(t, "load 15s\n  req{version=\"v2\", code=\"200\"} 0+10x40\n")
+	require.Equal(t, gatekeeper.Healthy, oneRule(t, expr, "", "").Judge(t.Context(), some, minute(5)).Verdict)
+	idle := newBackend(t, "load 15s\n  req{version=\"v2\", code=\"500\"} 7x40\n")
+	require.Equal(t, gatekeeper.NoTraffic, oneRule(t, expr, "", "").Judge(t.Context(), idle, minute(5)).Verdict)
+	none := newBackend(t, "load 15s\n  req{version=\"v1\", code=\"500\"} 0+10x40\n")
+	require.Equal(t, gatekeeper.NoData, oneRule(t, expr, "", "").Judge(t.Context(), none, minute(5)).Verdict)
+}

@@ -20,7 +20,7 @@ func lintTraffic(r *rule) []finding {
 		return nil
 	}
 	ratio := promexpr.FindRatio(r.operand.Expr, r.operand.Falling())
-	if ratio == nil || ofGauges(ratio.Top) && ofGauges(ratio.Bottom) {
+	if ratio == nil || promexpr.OfGauges(ratio.Top) && promexpr.OfGauges(ratio.Bottom) {
 		return nil // such as free memory: it counts no requests
 	}
 	f := r.at(rules.Info, r.operand.Expr.PositionRange(), "a ratio without a floor of traffic",
