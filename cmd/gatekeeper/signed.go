@@ -8,7 +8,7 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/engine"
 	"github.com/gatekeeper-engine/gatekeeper/internal/config"
-	"github.com/gatekeeper-engine/gatekeeper/internal/notify"
+	"github.com/gatekeeper-engine/gatekeeper/internal/secret"
 	"github.com/gatekeeper-engine/gatekeeper/internal/signature"
 	"github.com/gatekeeper-engine/gatekeeper/webhooks"
 )
@@ -18,7 +18,7 @@ func (d *daemon) signed(all []config.Webhook) (map[string]http.Handler, error) {
 	handlers := map[string]http.Handler{}
 	for _, sender := range all {
 		secret := func() (string, error) {
-			text, err := notify.Secret(sender.SecretFile)
+			text, err := secret.Read(sender.SecretFile)
 			if err != nil {
 				return "", err
 			}

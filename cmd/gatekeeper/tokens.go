@@ -2,13 +2,12 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"slices"
-	"strings"
 
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/internal/api"
 	"github.com/gatekeeper-engine/gatekeeper/internal/config"
+	"github.com/gatekeeper-engine/gatekeeper/internal/secret"
 )
 
 // readToken makes a token of its entry in the configuration.
@@ -28,11 +27,11 @@ func readToken(t config.Token) (api.Token, error) {
 	case t.TokenHash != "":
 		token, err = api.NewHashedToken(t.Name, t.TokenHash, scopes)
 	default:
-		var secret []byte
-		if secret, err = os.ReadFile(t.TokenFile); err != nil {
-			return token, gatekeeper.Errorf(gatekeeper.CodeInvalid, "put the secret into a file that only the daemon can read", "token %q: %w", t.Name, err)
+		var text string
+		if text, err = secret.Read(t.TokenFile); err != nil {
+			return token, gatekeeper.Errorf(gatekeeper.CodeInvalid, gatekeeper.HintOf(err), "token %q: %w", t.Name, err)
 		}
-		token, err = api.NewToken(t.Name, strings.TrimSpace(string(secret)), scopes)
+		token, err = api.NewToken(t.Name, text, scopes)
 	}
 	token.Services = t.Services
 	return token, err

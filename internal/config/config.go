@@ -3,8 +3,8 @@
 // version brings is refused as "not supported yet". Without a file the defaults serve one machine.
 //
 // Settings that belong to one technology stay a [Section] here; who knows the technology decodes
-// them, by the same rules. Secrets are named by file, never written down. Every key that ends in
-// _file, _files or _dir is a path; a relative one starts at the configuration's folder.
+// them, by the same rules. Secrets are named by file or as env:NAME, never written down. Every key that
+// ends in _file, _files or _dir is a path; a relative one starts at the configuration's folder.
 package config
 
 import (

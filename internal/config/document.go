@@ -18,6 +18,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/gatekeeper-engine/gatekeeper/actions"
+	"github.com/gatekeeper-engine/gatekeeper/internal/secret"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
 )
 
@@ -258,8 +259,11 @@ func pathKey(parent, key string) string {
 	return key
 }
 
-// resolve makes a path of the configuration's folder absolute.
+// resolve makes a path of the configuration's folder absolute; env:NAME is none.
 func (d *document) resolve(key, s string) string {
+	if _, ok := secret.Variable(s); ok {
+		return s
+	}
 	for _, suffix := range []string{"_file", "_files", "_dir"} {
 		if strings.HasSuffix(key, suffix) && s != "" && !filepath.IsAbs(s) {
 			return filepath.Join(d.dir, s)

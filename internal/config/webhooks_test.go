@@ -43,3 +43,15 @@ notifications: {teams: []}
 	require.Equal(t, []place{{2, 12}, {3, 5}, {4, 12}, {4, 42}, {5, 17}}, places, "%v", err)
 	require.ErrorContains(t, err, `unknown key "teams"`)
 }
+
+func TestSecretsOfTheEnvironmentAreNoPaths(t *testing.T) {
+	c := Parse("g.yml", "/etc/gatekeeper", `
+webhooks:
+  - {name: ci, secret_file: "env:CI_SECRET"}
+tokens:
+  - {name: ci, scopes: [read], token_file: "env:CI_TOKEN"}
+`)
+	require.NoError(t, c.Err())
+	require.Equal(t, "env:CI_SECRET", c.Webhooks[0].SecretFile)
+	require.Equal(t, "env:CI_TOKEN", c.Tokens[0].TokenFile)
+}

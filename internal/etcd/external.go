@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc/backoff"
 
 	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/internal/secret"
 )
 
 // ExternalConfig says where an etcd runs that is not embedded, and how to be let in.
@@ -96,11 +97,11 @@ func (c ExternalConfig) client(log *slog.Logger) (*clientv3.Client, error) {
 		Logger: zap.New(&core{log: log, closing: func() bool { return false }}),
 	}
 	if c.PasswordFile != "" {
-		password, err := os.ReadFile(c.PasswordFile)
+		password, err := secret.Read(c.PasswordFile)
 		if err != nil {
-			return nil, invalid("put the password into a file that only the daemon can read", "the store's password can't be read: %v", err)
+			return nil, invalid(gatekeeper.HintOf(err), "the store's password can't be read: %v", err)
 		}
-		cfg.Password = strings.TrimSpace(string(password))
+		cfg.Password = password
 	}
 	if strings.HasPrefix(c.Endpoints[0], "https://") {
 		var err error

@@ -1,6 +1,7 @@
 // Package httpclient makes HTTP clients for the services that Gatekeeper asks or tells by their
-// address: metric backends and Alertmanagers. Credentials and certificates are named by file and
-// read again when they change (prometheus/common/config does that); they never appear in an error.
+// address: metric backends and Alertmanagers. Certificates are named by file, credentials by file or
+// environment variable (package secret); files are
+// read again when they change (prometheus/common/config does that). They never appear in an error.
 package httpclient
 
 import (
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/internal/secret"
 )
 
 // Config is the address of a service and how to be let in.
@@ -121,19 +123,36 @@ func (c Config) New(name string) (*http.Client, error) {
 		},
 	}
 	settings.ProxyFromEnvironment = true
+	var err error
 	if c.BearerTokenFile != "" {
-		settings.Authorization = &commoncfg.Authorization{Type: "Bearer", CredentialsFile: c.BearerTokenFile}
+		settings.Authorization = &commoncfg.Authorization{Type: "Bearer"}
+		if settings.Authorization.Credentials, settings.Authorization.CredentialsFile, err = reference(c.BearerTokenFile); err != nil {
+			return nil, err
+		}
 	}
 	if b := c.BasicAuth; b != nil {
-		settings.BasicAuth = &commoncfg.BasicAuth{Username: b.Username, PasswordFile: b.PasswordFile}
+		settings.BasicAuth = &commoncfg.BasicAuth{Username: b.Username}
+		if settings.BasicAuth.Password, settings.BasicAuth.PasswordFile, err = reference(b.PasswordFile); err != nil {
+			return nil, err
+		}
 	}
 	if len(c.Headers)+len(c.HeadersFromFiles) > 0 {
 		settings.HTTPHeaders = &commoncfg.Headers{Headers: map[string]commoncfg.Header{}}
 		for name, value := range c.Headers {
 			settings.HTTPHeaders.Headers[name] = commoncfg.Header{Values: []string{value}}
 		}
-		for name, file := range c.HeadersFromFiles {
-			settings.HTTPHeaders.Headers[name] = commoncfg.Header{Files: []string{file}}
+		for name, from := range c.HeadersFromFiles {
+			value, file, err := reference(from)
+			if err != nil {
+				return nil, err
+			}
+			header := commoncfg.Header{}
+			if file != "" {
+				header.Files = []string{file}
+			} else {
+				header.Secrets = []commoncfg.Secret{value}
+			}
+			settings.HTTPHeaders.Headers[name] = header
 		}
 	}
 	client, err := commoncfg.NewClientFromConfig(settings, name, commoncfg.WithUserAgent("gatekeeper"))
@@ -141,6 +160,15 @@ func (c Config) New(name string) (*http.Client, error) {
 		return nil, invalid("check that the files under tls exist and hold PEM", "%s: %v", name, err)
 	}
 	return client, nil
+}
+
+// reference gives the secret of an environment variable, or the file, which is read for every request.
+func reference(to string) (value commoncfg.Secret, file string, err error) {
+	if _, ok := secret.Variable(to); !ok {
+		return "", to, nil
+	}
+	text, err := secret.Read(to)
+	return commoncfg.Secret(text), "", err
 }
 
 func invalid(hint, format string, args ...any) error {

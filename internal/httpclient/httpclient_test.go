@@ -109,3 +109,23 @@ func get(t *testing.T, client *http.Client, url string) int {
 	require.NoError(t, resp.Body.Close())
 	return resp.StatusCode
 }
+
+// Credentials may stand in the daemon's environment instead of files.
+func TestCredentialsOfTheEnvironment(t *testing.T) {
+	t.Setenv("GK_TOKEN", "s3cret-token")
+	t.Setenv("GK_HEADER", "s3cret-header")
+	var got http.Header
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Clone() }))
+	defer srv.Close()
+	c := Config{URL: srv.URL, BearerTokenFile: "env:GK_TOKEN", HeadersFromFiles: map[string]string{"X-Scope-OrgID": "env:GK_HEADER"}}
+	client, err := c.New("test")
+	require.NoError(t, err)
+	_, err = client.Get(srv.URL)
+	require.NoError(t, err)
+	require.Equal(t, "Bearer s3cret-token", got.Get("Authorization"))
+	require.Equal(t, "s3cret-header", got.Get("X-Scope-OrgID"))
+
+	c = Config{URL: srv.URL, BasicAuth: &BasicAuth{Username: "ann", PasswordFile: "env:GK_NONE"}}
+	_, err = c.New("test")
+	require.ErrorContains(t, err, "GK_NONE is empty or not set")
+}

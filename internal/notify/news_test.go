@@ -1,8 +1,6 @@
 package notify
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -170,18 +168,4 @@ func TestClip(t *testing.T) {
 	require.Equal(t, "short", Clip("short", 5))
 	require.Equal(t, "üü…", Clip(strings.Repeat("ü", 50), 8))
 	require.Equal(t, "a\uFFFD", Clip("a\xff", 10))
-}
-
-func TestSecret(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "secret")
-	_, err := Secret(path)
-	require.Equal(t, gatekeeper.CodeInvalid, gatekeeper.CodeOf(err))
-	for text, ok := range map[string]bool{" s3cret\n": true, " \n": false, strings.Repeat("x", maxSecret+1): false} {
-		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-		secret, err := Secret(path)
-		require.Equal(t, ok, err == nil)
-		if ok {
-			require.Equal(t, "s3cret", secret)
-		}
-	}
 }

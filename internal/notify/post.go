@@ -10,13 +10,10 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
 
-	"github.com/gatekeeper-engine/gatekeeper"
 )
 
 const (
@@ -26,7 +23,6 @@ const (
 	farWait   = 5 * time.Minute // the longest Retry-After that is honoured
 	maxTries  = 100             // the message's deadline comes first
 	maxAnswer = 64 << 10        // bytes read of an answer
-	maxSecret = 4 << 10         // bytes of a file with a secret
 )
 
 // Post is a message as an HTTP request.
@@ -153,22 +149,4 @@ func discreet(err error) error {
 		return discreet(outer.Err)
 	}
 	return err
-}
-
-// Secret reads a secret from its file, without the space around it.
-func Secret(file string) (string, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return "", gatekeeper.Errorf(gatekeeper.CodeInvalid, "put the secret into a file that only the daemon can read", "a secret can't be read: %w", err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
-	if err != nil {
-		return "", gatekeeper.Errorf(gatekeeper.CodeInvalid, "", "the secret in %s can't be read: %w", file, err)
-	}
-	secret := strings.TrimSpace(string(text))
-	if secret == "" || len(text) > maxSecret {
-		return "", gatekeeper.Errorf(gatekeeper.CodeInvalid, "", "the file %s is empty or larger than %d bytes: it holds no secret", file, maxSecret)
-	}
-	return secret, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/internal/notify"
+	"github.com/gatekeeper-engine/gatekeeper/internal/secret"
 )
 
 const maxOpen = 4096 // alerts remembered; beyond that a release's first one is forgotten
@@ -43,7 +44,7 @@ func New(c Config, channel notify.Channel) (*PagerDuty, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	if _, err := notify.Secret(c.RoutingKeyFile); err != nil {
+	if _, err := secret.Read(c.RoutingKeyFile); err != nil {
 		return nil, err
 	}
 	client, err := c.http().New("pagerduty")
@@ -141,7 +142,7 @@ func (p *PagerDuty) bound(keep string) {
 
 func (p *PagerDuty) send(ctx context.Context, log *slog.Logger, e event) error {
 	// Read anew for every event: the file may have been changed.
-	key, err := notify.Secret(p.config.RoutingKeyFile)
+	key, err := secret.Read(p.config.RoutingKeyFile)
 	if err != nil {
 		return err
 	}

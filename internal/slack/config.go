@@ -10,6 +10,7 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/internal/httpclient"
 	"github.com/gatekeeper-engine/gatekeeper/internal/notify"
+	"github.com/gatekeeper-engine/gatekeeper/internal/secret"
 )
 
 // Config is one place in Slack: exactly one of WebhookURLFile and TokenFile is set.
@@ -59,7 +60,7 @@ func (c Config) http() httpclient.Config {
 
 // webhook reads the address of the incoming webhook. Errors never show it.
 func (c Config) webhook() (string, error) {
-	text, err := notify.Secret(c.WebhookURLFile)
+	text, err := secret.Read(c.WebhookURLFile)
 	if err != nil {
 		return "", err
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/gatekeeper-engine/gatekeeper/internal/notify"
+	"github.com/gatekeeper-engine/gatekeeper/internal/secret"
 )
 
 const maxThreads = 1024 // releases whose thread is remembered
@@ -37,7 +38,7 @@ func New(c Config, channel notify.Channel) (*Slack, error) {
 		if _, err := c.webhook(); err != nil {
 			return nil, err
 		}
-	} else if _, err := notify.Secret(c.TokenFile); err != nil {
+	} else if _, err := secret.Read(c.TokenFile); err != nil {
 		return nil, err
 	}
 	client, err := c.http().New("slack")

@@ -13,6 +13,7 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/internal/httpclient"
 	"github.com/gatekeeper-engine/gatekeeper/internal/notify"
+	"github.com/gatekeeper-engine/gatekeeper/internal/secret"
 	"github.com/gatekeeper-engine/gatekeeper/internal/signature"
 )
 
@@ -70,7 +71,7 @@ func New(c Config, channel notify.Channel) (*Webhook, error) {
 }
 
 func (c Config) secret() (string, error) {
-	secret, err := notify.Secret(c.SecretFile)
+	secret, err := secret.Read(c.SecretFile)
 	if err != nil {
 		return "", err
 	}

@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const secret = "s3cret-s3cret-s3cret"
+const shared = "s3cret-s3cret-s3cret"
 
 // receiver checks signatures as docs/guides/notifications.md asks receivers to.
 type receiver struct {
@@ -43,7 +43,7 @@ func (v *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v.header = r.Header.Clone()
 	text, err := io.ReadAll(r.Body)
 	var b body
-	if err != nil || signature.Verify(r.Header, secret, time.Now(), text) != nil || json.Unmarshal(text, &b) != nil {
+	if err != nil || signature.Verify(r.Header, shared, time.Now(), text) != nil || json.Unmarshal(text, &b) != nil {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
@@ -62,7 +62,7 @@ func TestReceiverGetsReleaseAndFactSigned(t *testing.T) {
 	srv := httptest.NewServer(v)
 	defer srv.Close()
 	var log bytes.Buffer
-	c := Config{Name: "audit", SecretFile: notifytest.Secret(t, secret), Config: httpclient.Config{URL: srv.URL + "/in", BearerTokenFile: notifytest.Secret(t, "s3cret-bearer")}}
+	c := Config{Name: "audit", SecretFile: notifytest.Secret(t, shared), Config: httpclient.Config{URL: srv.URL + "/in", BearerTokenFile: notifytest.Secret(t, "s3cret-bearer")}}
 	w, err := New(c, notifytest.Channel(t, &log))
 	require.NoError(t, err)
 	told := notifytest.Begin(t, w, "r1", "v2")
@@ -86,7 +86,7 @@ func TestReceiverGetsReleaseAndFactSigned(t *testing.T) {
 func TestEveryTryIsSignedAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &receiver{fail: func(call int) int { return []int{503, 0}[min(call/12, 1)] }}
-		w := newWebhook(Config{Name: "a", SecretFile: notifytest.Secret(t, secret), Config: httpclient.Config{URL: "http://audit.example"}}, notifytest.Channel(t, io.Discard), &http.Client{Transport: notifytest.Direct{Handler: v}})
+		w := newWebhook(Config{Name: "a", SecretFile: notifytest.Secret(t, shared), Config: httpclient.Config{URL: "http://audit.example"}}, notifytest.Channel(t, io.Discard), &http.Client{Transport: notifytest.Direct{Handler: v}})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- w.Run(ctx) }()
@@ -135,7 +135,7 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 
 func TestThePictureIsNamed(t *testing.T) {
 	v := &receiver{}
-	w := newWebhook(Config{Name: "a", SecretFile: notifytest.Secret(t, secret), Config: httpclient.Config{URL: "http://audit.example"}}, notifytest.Channel(t, io.Discard), &http.Client{Transport: notifytest.Direct{Handler: v}})
+	w := newWebhook(Config{Name: "a", SecretFile: notifytest.Secret(t, shared), Config: httpclient.Config{URL: "http://audit.example"}}, notifytest.Channel(t, io.Discard), &http.Client{Transport: notifytest.Direct{Handler: v}})
 	const shown = "https://gatekeeper.example/pictures/r1/R.png?signature=x"
 	m := notify.Message{Fact: gatekeeper.Fact{Seq: 1, Body: gatekeeper.Noted{Text: "n"}}, Picture: &notify.Picture{URL: shown}}
 	require.NoError(t, w.send(t.Context(), slog.New(slog.DiscardHandler), m))
