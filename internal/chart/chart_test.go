@@ -357,7 +357,9 @@ func TestOfIsSilentAboutTheFuture(t *testing.T) {
 	r, at := gatekeeper.Release{ID: "r1"}, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	var facts []gatekeeper.Fact
 	for i, body := range []gatekeeper.Body{
-		gatekeeper.Opened{Service: "shop", Version: "v2"}, gatekeeper.Prepared{}, gatekeeper.Deployed{How: "pipeline"},
+		gatekeeper.Opened{Service: "shop", Version: "v2"},
+		gatekeeper.Prepared{},
+		gatekeeper.Deployed{How: "pipeline"},
 		gatekeeper.Judged{Track: gatekeeper.Track{Rule: "R"}, Trail: []gatekeeper.Point{{At: at.Add(time.Second), Verdict: gatekeeper.Unhealthy, Active: []string{"a"}}}},
 		gatekeeper.Held{Reason: gatekeeper.HoldPerson, Until: at.Add(time.Hour)},
 		gatekeeper.Noted{Text: "still held"},
