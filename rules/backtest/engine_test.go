@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var seed = flag.Uint64("backtest.seed", 0, "repeat the random releases of a run; 0: new ones")
+var seed = flag.Uint64("backtest.seed", 1, "which random releases; 0: new ones, whose seed is told")
 
 // random gives a source and tells how to repeat it.
 func random(t *testing.T) *rand.Rand {
