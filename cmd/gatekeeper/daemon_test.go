@@ -125,7 +125,7 @@ func TestDaemon(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	var interrupted bytes.Buffer
 	require.Equal(t, 1, run(ctx, []string{"release", "wait", "r1"}, onWrite(interrupt), &interrupted))
-	require.Equal(t, "interrupted: release r1 is still watching and goes on\n", interrupted.String())
+	require.Equal(t, "interrupted: release r1 goes on; follow it with: gatekeeper release wait r1\n", interrupted.String())
 
 	require.Equal(t, 0, stop(), "%s", said)
 	gk(t, 7, "release", "show", "r1")

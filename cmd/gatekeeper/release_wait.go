@@ -88,7 +88,7 @@ func wait(cmd *cobra.Command, c *client.Client, id string, timeout time.Duration
 		return exit{exitGaveUp}
 	}
 	if errors.Is(err, context.Canceled) && r.Seq > 0 {
-		say(cmd, "interrupted: release %s is still %s and goes on", id, r.State)
+		say(cmd, "interrupted: release %s goes on; follow it with: gatekeeper release wait %s", id, id)
 		return exit{exitError}
 	}
 	if err != nil {
