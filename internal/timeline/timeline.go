@@ -133,6 +133,14 @@ type line struct {
 	more  []string // indented lines below
 }
 
+// actor gives whose doing a fact was, where the line does not say so itself.
+func (l line) actor(f gatekeeper.Fact) string {
+	if strings.Contains(l.text, "by "+f.Actor) {
+		return ""
+	}
+	return Plain(f.Actor)
+}
+
 const (
 	clockWidth = 8
 	labelWidth = 15
@@ -142,8 +150,8 @@ func (t *Timeline) row(f gatekeeper.Fact, l line) string {
 	var b strings.Builder
 	label := fmt.Sprintf("%-*s", labelWidth, l.label)
 	fmt.Fprintf(&b, "%*s  %s%s", clockWidth, Clock(f.At.Sub(t.zero)), t.paint.tone(l.tone, label), Plain(l.text))
-	if f.Actor != "" && f.Seq != 1 {
-		fmt.Fprintf(&b, " (%s)", Plain(f.Actor))
+	if actor := l.actor(f); actor != "" && f.Seq != 1 {
+		fmt.Fprintf(&b, " (%s)", actor)
 	}
 	if l.took != "" {
 		b.WriteString("  " + t.paint.dim("["+l.took+"]"))

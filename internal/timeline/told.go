@@ -24,7 +24,7 @@ var tones = map[tone]Tone{quiet: Quiet, good: Good, warn: Warn, bad: Bad}
 type Line struct {
 	At    time.Time
 	Clock string // since the deploy, such as 3:05; negative before it
-	Actor string // whose doing it was; empty for Gatekeeper itself
+	Actor string // whose doing it was, where Text does not say so; empty for Gatekeeper itself
 	Tone  Tone
 	Label string
 	Text  string
@@ -62,7 +62,7 @@ func Tell(release string, facts []gatekeeper.Fact) (Told, error) {
 
 func (t *Timeline) open(f gatekeeper.Fact, l line) Line {
 	out := Line{
-		At: f.At, Clock: Clock(f.At.Sub(t.zero)), Actor: Plain(f.Actor), Tone: tones[l.tone], Label: l.label, Text: Plain(l.text), Took: l.took,
+		At: f.At, Clock: Clock(f.At.Sub(t.zero)), Actor: l.actor(f), Tone: tones[l.tone], Label: l.label, Text: Plain(l.text), Took: l.took,
 	}
 	for _, m := range l.more {
 		out.More = append(out.More, Plain(m))
