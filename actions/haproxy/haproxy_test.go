@@ -21,6 +21,7 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/actions"
 	"github.com/gatekeeper-engine/gatekeeper/actions/actiontest"
+	"github.com/gatekeeper-engine/gatekeeper/internal/servertest"
 )
 
 // balancer is a real HAProxy with the backend shop: blue, green and a spare without a process.
@@ -47,11 +48,11 @@ func startBalancer(t *testing.T) *balancer {
 	dir, err := os.MkdirTemp("", "haproxy")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	b := &balancer{t: t, dir: dir, socket: filepath.Join(dir, "api.sock"), level: "admin", tcp: "127.0.0.1:" + freePort(t), slow: make(chan struct{})}
+	b := &balancer{t: t, dir: dir, socket: filepath.Join(dir, "api.sock"), level: "admin", tcp: servertest.Address(t), slow: make(chan struct{})}
 	blue, green := b.backend("blue"), b.backend("green")
-	port := freePort(t)
-	b.front = "http://127.0.0.1:" + port
-	b.configure(port, blue, green)
+	front := servertest.Address(t)
+	b.front = "http://" + front
+	b.configure(front, blue, green)
 	b.start()
 	t.Cleanup(b.stop)
 	return b
@@ -71,17 +72,7 @@ func (b *balancer) backend(name string) string {
 	return strings.TrimPrefix(s.URL, "http://")
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	return port
-}
-
-func (b *balancer) configure(port, blue, green string) {
+func (b *balancer) configure(front, blue, green string) {
 	b.t.Helper()
 	text := fmt.Sprintf(`
 global
@@ -93,14 +84,14 @@ defaults
   timeout client 10s
   timeout server 10s
 frontend shop
-  bind 127.0.0.1:%s
+  bind %s
   default_backend shop
 backend shop
   server blue %s weight 100 check inter 50ms
   server green %s weight 1
   server spare 127.0.0.1:1 weight 1 check inter 50ms disabled
 backend empty
-`, b.socket, b.level, b.tcp, port, blue, green)
+`, b.socket, b.level, b.tcp, front, blue, green)
 	require.NoError(b.t, os.WriteFile(filepath.Join(b.dir, "haproxy.cfg"), []byte(text), 0o600))
 }
 

@@ -3,13 +3,14 @@ package main
 import (
 	"bytes"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatekeeper-engine/gatekeeper/internal/servertest"
 )
 
 // both gives what a command line says and on which stream it does not matter.
@@ -84,7 +85,7 @@ func TestDaemonOnExternalEtcd(t *testing.T) {
 	program := filepath.Join(dir, "etcd")
 	out, err := exec.Command("go", "build", "-o", program, "go.etcd.io/etcd/server/v3").CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	endpoint, peer := "http://"+freePort(t), "http://"+freePort(t)
+	endpoint, peer := "http://"+servertest.Address(t), "http://"+servertest.Address(t)
 	server := exec.Command(program, "--data-dir", filepath.Join(dir, "member"), "--listen-client-urls", endpoint, "--advertise-client-urls", endpoint,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer)
 	server.Stdout, server.Stderr = io.Discard, io.Discard
@@ -105,12 +106,4 @@ func TestDaemonOnExternalEtcd(t *testing.T) {
 	gk(t, 3, "release", "wait", "r1")
 	require.Equal(t, 0, stop(), "%s", said)
 	require.Contains(t, gk(t, 0, "store", "verify", "--config", filepath.Join(dir, "gatekeeper.yml")), "1 release (0 open)")
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -102,7 +102,7 @@ func TestStartRefused(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			path := filepath.Join(dir, "gatekeeper.yml")
-			first := "listen: " + freeAddress(t)
+			first := "listen: " + servertest.Address(t)
 			if name == "port taken" || name == "no YAML" {
 				first = "log: {level: info}"
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/internal/servertest"
 )
 
 // faulty is a daemon in a hostile world.
@@ -31,7 +32,7 @@ func startFaulty(t *testing.T, data string) *faulty {
 	if data == "" {
 		data = "data"
 	}
-	listen := freeAddress(t)
+	listen := servertest.Address(t)
 	f.url = "http://" + listen
 	f.commandLine = commandLine{t: t, env: []string{"GATEKEEPER_URL=" + f.url}}
 	f.put("gatekeeper.yml", "LISTEN", listen, "DATA", data, "WORLD", f.address)

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/internal/servertest"
 )
 
 const kills = 50
@@ -81,7 +82,7 @@ type victim struct {
 // startVictim starts a daemon whose release has that retry safety.
 func startVictim(t *testing.T, g *target, retry string) *victim {
 	t.Helper()
-	v := &victim{dir: t.TempDir(), address: freeAddress(t)}
+	v := &victim{dir: t.TempDir(), address: servertest.Address(t)}
 	v.commandLine = commandLine{t: t, env: []string{"GATEKEEPER_URL=http://" + v.address}}
 	replacer := strings.NewReplacer("LISTEN", v.address, "SHOP", g.address, "RETRY", retry)
 	for _, name := range []string{"gatekeeper.yml", "health.yml"} {

@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/internal/servertest"
 )
 
 // hook is what the test runs of a hook of Argo CD.
@@ -88,7 +89,7 @@ func (w *works) runHook(t *testing.T, h hook, vars map[string]string) (code int,
 
 func TestPipelineArgoCD(t *testing.T) {
 	t.Parallel()
-	needs(t, "curl", "curl")
+	servertest.Need(t, "curl")
 	hooks := map[string]hook{}
 	text := strings.ReplaceAll(pipeline(t, "argocd/hooks.yaml"), "--retry 6", "--retry 1")
 	for doc := yaml.NewDecoder(strings.NewReader(text)); ; {

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/internal/servertest"
 )
 
 const pipelineToken = "the-token-of-the-pipeline"
@@ -109,7 +110,7 @@ func (w *works) prepare(t *testing.T, one *errand) map[string]string {
 	w.give("checkout", one.ratio)
 	url := w.url
 	if one.away {
-		url = "http://" + freeAddress(t)
+		url = "http://" + servertest.Address(t)
 	}
 	return map[string]string{"GATEKEEPER_URL": url, "GATEKEEPER_TOKEN": pipelineToken, "IF_UNREACHABLE": one.absent, "IF_INCONCLUSIVE": one.unclear}
 }
@@ -169,7 +170,7 @@ func (w *works) shell(t *testing.T, env map[string]string, name string, args ...
 // The scripts, as they are, through everything that can happen to a release.
 func TestPipelines(t *testing.T) {
 	t.Parallel()
-	needs(t, "curl", "curl")
+	servertest.Need(t, "curl")
 	for script, health := range map[string]string{"cli.sh": "health.yml", "curl.sh": "checkout.yml"} {
 		t.Run(script, func(t *testing.T) {
 			t.Parallel()
@@ -199,7 +200,7 @@ func TestPipelines(t *testing.T) {
 // with that release.
 func TestPipelineRunAgain(t *testing.T) {
 	t.Parallel()
-	needs(t, "curl", "curl")
+	servertest.Need(t, "curl")
 	w := startWorks(t)
 	for script, health := range map[string]string{"cli.sh": "health.yml", "curl.sh": "checkout.yml"} {
 		one := errand{}
@@ -255,8 +256,8 @@ func TestDeadPipeline(t *testing.T) {
 // What can only post signs its requests, with openssl.
 func TestPipelineThatCanOnlyPost(t *testing.T) {
 	t.Parallel()
-	needs(t, "curl", "curl")
-	needs(t, "openssl", "openssl")
+	servertest.Need(t, "curl")
+	servertest.Need(t, "openssl")
 	w := startWorks(t)
 	w.daemon.end(syscall.SIGTERM)
 	config := filepath.Join(w.dir, "gatekeeper.yml")

@@ -3,7 +3,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -73,29 +72,6 @@ func (p *process) end(signal syscall.Signal) {
 		_ = p.cmd.Wait() // how it ended says nothing: it was told to
 		late.Stop()
 	})
-}
-
-// needs gives the path of an installed program; without it the test is skipped, and failed in CI.
-func needs(t *testing.T, name, pkg string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is not installed: apt-get install %s", name, pkg)
-	}
-	t.Skipf("%s is not installed: apt-get install %s", name, pkg)
-	return ""
-}
-
-// freeAddress gives host:port on loopback that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	return l.Addr().String()
 }
 
 // answers says whether GET url gives 200.

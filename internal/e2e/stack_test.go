@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/internal/servertest"
 )
 
 // layout is a folder with the configuration of all processes, and what the test must know of it.
@@ -60,15 +61,15 @@ type stack struct {
 // Gatekeeper is ready.
 func start(t *testing.T, l layout) *stack {
 	t.Helper()
-	prometheus, alertmanager := needs(t, "prometheus", "prometheus"), needs(t, "prometheus-alertmanager", "prometheus-alertmanager")
-	haproxy := needs(t, "haproxy", "haproxy")
+	prometheus, alertmanager := servertest.Need(t, "prometheus"), servertest.Need(t, "prometheus-alertmanager")
+	haproxy := servertest.Need(t, "haproxy")
 	// Paths of unix sockets are short: t.TempDir, with the test's name in it, is too long for them.
 	dir, err := os.MkdirTemp("", "gk")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	s := &stack{
-		layout: l, dir: dir, gatekeeper: freeAddress(t), prometheus: freeAddress(t), alertmanager: freeAddress(t),
-		haproxy: freeAddress(t), runtime: freeAddress(t),
+		layout: l, dir: dir, gatekeeper: servertest.Address(t), prometheus: servertest.Address(t), alertmanager: servertest.Address(t),
+		haproxy: servertest.Address(t), runtime: servertest.Address(t),
 		old: startVersion(t, "v1"), new: startVersion(t, "v2"),
 	}
 	s.commandLine = commandLine{t: t, env: []string{"GATEKEEPER_URL=http://" + s.gatekeeper, "GATEKEEPER_TOKEN_FILE=" + s.path("secrets/"+l.tokens[0])}}

@@ -25,6 +25,7 @@ import (
 
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/internal/journaltest"
+	"github.com/gatekeeper-engine/gatekeeper/internal/servertest"
 )
 
 // programDir is where program builds; [TestMain] makes and removes it.
@@ -56,8 +57,8 @@ func realEtcd(t *testing.T, scheme string, more ...string) *real {
 	t.Helper()
 	path, err := program()
 	require.NoError(t, err)
-	r := &real{t: t, scheme: scheme, dir: t.TempDir(), client: freePort(t)}
-	peer := "http://" + freePort(t)
+	r := &real{t: t, scheme: scheme, dir: t.TempDir(), client: servertest.Address(t)}
+	peer := "http://" + servertest.Address(t)
 	r.args = append([]string{
 		path, "--name", "m", "--data-dir", r.dir, "--listen-client-urls", r.endpoint(), "--advertise-client-urls", r.endpoint(),
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "m=" + peer,
@@ -95,14 +96,6 @@ func (r *real) kill() {
 		_ = r.cmd.Process.Kill()
 		_ = r.cmd.Wait()
 	}
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func connect(t *testing.T, cfg ExternalConfig) *External {
@@ -203,7 +196,7 @@ func TestRealEtcdGoesAndComesBack(t *testing.T) {
 func TestConnectGivesUp(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	_, err := Connect(ctx, ExternalConfig{Endpoints: []string{"http://" + freePort(t)}}, nil)
+	_, err := Connect(ctx, ExternalConfig{Endpoints: []string{"http://" + servertest.Address(t)}}, nil)
 	require.Equal(t, gatekeeper.CodeUnavailable, gatekeeper.CodeOf(err), "%v", err)
 	require.ErrorContains(t, err, "open releases are not watched")
 }

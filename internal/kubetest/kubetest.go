@@ -46,8 +46,11 @@ type Cluster struct {
 	CAFile  string // whom to trust for it
 	Admin   dynamic.Interface
 
+	AdminKubeconfig string // file for programs, with the same permissions
+
 	dir       string
 	processes []*process // in the order of their start
+	reserved  []func() error
 }
 
 // Start runs a control plane with the programs in assets and waits until its nodes are ready.
@@ -71,6 +74,9 @@ func Start(assets string) (*Cluster, error) {
 func (c *Cluster) Stop() {
 	for i := len(c.processes) - 1; i >= 0; i-- {
 		c.processes[i].end()
+	}
+	for _, release := range c.reserved {
+		_ = release() // a lock that is gone is a lock released
 	}
 	_ = os.RemoveAll(c.dir) // a temporary folder; nobody waits for it
 }

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/gatekeeper-engine/gatekeeper/internal/servertest"
 )
 
 const tailSize = 4 << 10 // bytes of a log that are shown
@@ -78,12 +80,11 @@ func (p *process) tail() string {
 
 // control starts etcd and the API server.
 func (c *Cluster) control(ctx context.Context, assets string) error {
-	ports, err := freePorts(3)
+	addresses, err := c.reserve(3)
 	if err != nil {
 		return err
 	}
-	etcd := "http://127.0.0.1:" + ports[0]
-	peer := "http://127.0.0.1:" + ports[1]
+	etcd, peer := "http://"+addresses[0], "http://"+addresses[1]
 	if err := c.run(assets, "etcd", "--data-dir", c.path("etcd"), "--unsafe-no-fsync", "--log-level", "warn",
 		"--listen-client-urls", etcd, "--advertise-client-urls", etcd,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer); err != nil {
@@ -96,9 +97,13 @@ func (c *Cluster) control(ctx context.Context, assets string) error {
 	if err := writeKey(c.path("accounts.key")); err != nil {
 		return err
 	}
-	c.Address = "127.0.0.1:" + ports[2]
+	c.Address = addresses[2]
+	_, port, err := net.SplitHostPort(c.Address)
+	if err != nil {
+		return err
+	}
 	c.CAFile = c.path("certificates/apiserver.crt")
-	if err := c.run(assets, "kube-apiserver", "--etcd-servers", etcd, "--bind-address=127.0.0.1", "--secure-port", ports[2],
+	if err := c.run(assets, "kube-apiserver", "--etcd-servers", etcd, "--bind-address=127.0.0.1", "--secure-port", port,
 		"--cert-dir", c.path("certificates"), "--token-auth-file", c.path("tokens"), "--authorization-mode=RBAC",
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file", c.path("accounts.key"),
 		"--service-account-signing-key-file", c.path("accounts.key"), "--disable-admission-plugins=ServiceAccount",
@@ -117,6 +122,7 @@ func (c *Cluster) controllers(assets string) error {
 	if err := c.Kubeconfig(config, c.Address, adminToken); err != nil {
 		return err
 	}
+	c.AdminKubeconfig = config
 	if err := os.WriteFile(c.path("stages.yaml"), []byte(stages), 0o600); err != nil {
 		return err
 	}
@@ -144,26 +150,16 @@ func writeKey(path string) error {
 	return os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: text}), 0o600)
 }
 
-// freePorts gives ports on loopback that nobody listens on.
-func freePorts(n int) ([]string, error) {
-	var ports []string
-	var open []net.Listener
+// reserve gives addresses on loopback that are the cluster's until it stops.
+func (c *Cluster) reserve(n int) ([]string, error) {
+	var addresses []string
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		address, release, err := servertest.Reserve()
 		if err != nil {
 			return nil, err
 		}
-		open = append(open, l)
-		_, port, err := net.SplitHostPort(l.Addr().String())
-		if err != nil {
-			return nil, err
-		}
-		ports = append(ports, port)
+		c.reserved = append(c.reserved, release)
+		addresses = append(addresses, address)
 	}
-	for _, l := range open { // not before all were given, so that they differ
-		if err := l.Close(); err != nil {
-			return nil, err
-		}
-	}
-	return ports, nil
+	return addresses, nil
 }

@@ -4,7 +4,6 @@
 package servertest
 
 import (
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -62,17 +61,6 @@ func Alertmanager(t testing.TB, config, prefix string) (url string) {
 	url = "http://" + address + prefix
 	Ready(t, url+"/-/ready")
 	return url
-}
-
-// Address gives host:port on loopback that nobody listens on.
-func Address(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // Need gives the path of a program from Debian's package of the same name.
