@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -56,16 +57,22 @@ rollback:
 
 // BenchmarkKubernetesDecisionToTarget tells the time from a decision to a Deployment of five replicas
 // rolled back and available, on a real control plane: by the engine, by its action alone, looking
-// each 5 ms, and by client-go's patch and a watch until the rollout is complete.
+// each 5 ms, by hand with kubectl, and by client-go's patch and a watch until the rollout is complete.
 func BenchmarkKubernetesDecisionToTarget(b *testing.B) {
 	assets, ok := kubetest.Assets()
 	if !ok {
 		b.Skip("no Kubernetes control plane: make bench finds the one that make test-kubernetes has built")
 	}
+	program, err := exec.LookPath(filepath.Join(assets, "kubectl"))
+	if err != nil {
+		b.Skip("no kubectl beside the control plane: make test-kubernetes builds it")
+	}
 	cluster, err := kubetest.Start(assets)
 	require.NoError(b, err)
 	b.Cleanup(cluster.Stop)
 	s := startCheckout(b, cluster)
+	k := kubectl{b: b, program: program, config: cluster.AdminKubeconfig, cache: b.TempDir()}
+	k.run("rollout", "status", "deployment/checkout") // so that what it caches of the API is there
 	e := runEngine(b, well{}, map[string]actions.Connection{"cluster": s.connection}, kubernetes.Specs()...)
 	action := openAction(b, s.connection, "kubernetes/rollout-undo", `{"namespace":"shop","deployment":"checkout"}`, kubernetes.Specs()...)
 
@@ -84,6 +91,15 @@ func BenchmarkKubernetesDecisionToTarget(b *testing.B) {
 		},
 		func(int) time.Duration { // by hand
 			s.rollOut("checkout:2")
+			start := time.Now()
+			k.run("rollout", "undo", "deployment/checkout")
+			k.run("rollout", "status", "deployment/checkout")
+			took := time.Since(start)
+			require.Equal(b, "checkout:1", k.run("get", "deployment/checkout", "-o", "jsonpath={.spec.template.spec.containers[0].image}"))
+			return took
+		},
+		func(int) time.Duration { // by the library, with no process and no discovery
+			s.rollOut("checkout:2")
 			return s.rollOut("checkout:1")
 		},
 	}
@@ -95,12 +111,29 @@ func BenchmarkKubernetesDecisionToTarget(b *testing.B) {
 			}
 		}
 	}
-	for w, name := range []string{"engine", "action", "client-go"} {
+	for w, name := range []string{"engine", "action", "kubectl", "client-go"} {
 		report(b, times[w].median(), name+"-p50")
 		report(b, times[w].at(1), name+"-max")
 	}
-	ratio(b, times[0], times[2], "engine/client-go")
-	ratio(b, times[1], times[2], "action/client-go")
+	ratio(b, times[0], times[2], "engine/kubectl")
+	ratio(b, times[1], times[2], "action/kubectl")
+	ratio(b, times[0], times[3], "engine/client-go")
+	ratio(b, times[1], times[3], "action/client-go")
+}
+
+// kubectl is the program, as an administrator of the cluster in the shop's namespace.
+type kubectl struct {
+	b                      *testing.B
+	program, config, cache string
+}
+
+// run gives what kubectl says.
+func (k kubectl) run(args ...string) string {
+	k.b.Helper()
+	cmd := exec.Command(k.program, append([]string{"--kubeconfig", k.config, "--cache-dir", k.cache, "--namespace", "shop"}, args...)...)
+	said, err := cmd.CombinedOutput()
+	require.NoError(k.b, err, "%s", said)
+	return string(said)
 }
 
 // checkout is a Deployment and the connection to it with the permissions that the manual gives.
