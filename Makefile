@@ -41,7 +41,7 @@ vet: ## run go vet
 
 bench: servers ## run the benchmarks, about 5 minutes; -v says what is skipped, such as Kubernetes before make test-kubernetes
 	assets=$$(.ci/kubernetes-tools --have); KUBEBUILDER_ASSETS=$$assets go test -v -timeout 30m -run '^$$' -bench . $$(.ci/having Benchmark)
-	cd rules/oracle && go test -v -run '^$$' -bench .
+	go -C rules/oracle test -mod=mod -timeout 20m -v -run '^$$' -bench .
 
 fuzz: ## fuzz each target for FUZZTIME (5s), those of health files, rules, tests and templates for RULES_FUZZTIME (30s)
 	.ci/fuzz $(FUZZTIME) $(RULES_FUZZTIME)
