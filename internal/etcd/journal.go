@@ -86,33 +86,57 @@ func (j *Journal) Commit(ctx context.Context, entries ...gatekeeper.Entry) error
 	}
 	conds := []clientv3.Cmp{j.owned()}
 	var then []clientv3.Op
+	opens := ""
+	var headers []clientv3.Op // of the files that the commit pins
 	for i, e := range entries {
 		cond, ops, err := j.appendTo(ctx, e, records[i], i)
 		if err != nil {
 			return err
 		}
 		conds, then = append(conds, cond), append(then, ops...)
+		if e.After == 0 {
+			opens = e.Release
+		}
+		for _, hash := range pins(e.Facts) {
+			conds = append(conds, clientv3.Compare(clientv3.CreateRevision(fileKey(hash)), ">", 0))
+			headers = append(headers, clientv3.OpGet(fileKey(hash), clientv3.WithCountOnly()))
+		}
+	}
+	if opens != "" {
+		then = append(then, clientv3.OpPut(newestKey, opens))
 	}
 	doing := "writing to the journal of release " + entries[0].Release
-	resp, err := j.write(ctx, doing, conds, then)
+	resp, err := j.write(ctx, doing, conds, then, headers...)
 	if err != nil {
 		return err
 	}
 	if !resp.Succeeded {
-		return fmt.Errorf("%s: %w", doing, gatekeeper.ErrConflict)
+		return refused(doing, resp)
 	}
 	return nil
 }
 
-// write runs a transaction on conditions, the first of which is to own the journal.
-func (j *Journal) write(ctx context.Context, doing string, conds []clientv3.Cmp, then []clientv3.Op) (*clientv3.TxnResponse, error) {
+// refused says why a commit was: a file that it pins is gone, or else the journal has moved on.
+func refused(doing string, resp *clientv3.TxnResponse) error {
+	for _, header := range resp.Responses[1:] {
+		if header.GetResponseRange().Count == 0 {
+			return gatekeeper.Errorf(gatekeeper.CodeUnavailable, "Do it again: the file is stored again then.",
+				"%s: nothing was written, for the file that it pins is not in the store any more: no other release had pinned it", doing)
+		}
+	}
+	return fmt.Errorf("%s: %w", doing, gatekeeper.ErrConflict)
+}
+
+// write runs a transaction on conditions, the first of which is to own the journal. Where it does
+// not succeed, the answer to otherwise follows that of the owner.
+func (j *Journal) write(ctx context.Context, doing string, conds []clientv3.Cmp, then []clientv3.Op, otherwise ...clientv3.Op) (*clientv3.TxnResponse, error) {
 	if j.server != nil {
 		if err := j.server.room(); err != nil {
 			return nil, err
 		}
 	}
 	resp, err := call(ctx, j.server, func(ctx context.Context) (*clientv3.TxnResponse, error) {
-		return j.client.Txn(ctx).If(conds...).Then(then...).Else(clientv3.OpGet(ownerKey)).Commit()
+		return j.client.Txn(ctx).If(conds...).Then(then...).Else(append([]clientv3.Op{clientv3.OpGet(ownerKey)}, otherwise...)...).Commit()
 	})
 	if err != nil {
 		return nil, unavailable(doing, err)

@@ -12,6 +12,7 @@ import (
 // The keys of the journal. A release's id is escaped, so it is one segment whatever it holds.
 //
 //	owner              the token of the present owner; its revision is the epoch
+//	newest             the release that was opened last; its revision is when
 //	last/ID            sequence number of the release's last fact
 //	place/ID           its place in the listings, given when its first fact is written
 //	facts/ID/SEQ       the facts of one commit, SEQ being the first's number
@@ -27,6 +28,7 @@ const (
 	lastRoot    = root + "last/"
 	placeRoot   = root + "place/"
 	ownerKey    = root + "owner"
+	newestKey   = root + "newest"
 	factsRoot   = root + "facts/"
 	releaseRoot = root + "releases/"
 	openRoot    = root + "open/"

@@ -112,7 +112,7 @@ func (v *verification) release(id string) *found {
 // take reads one key.
 func (v *verification) take(key string, value []byte, revision int64) {
 	switch {
-	case key == ownerKey:
+	case key == ownerKey, key == newestKey:
 	case strings.HasPrefix(key, chunksRoot):
 		v.chunk(key, value)
 	case strings.HasPrefix(key, filesRoot):

@@ -37,12 +37,14 @@ type store struct {
 	log      []change            // the newest changes, for Watch
 	news     chan struct{}       // closed at the next commit
 	files    map[string][]byte   // by hash
+	audits   [][]byte            // record n at n-1
 }
 
 type release struct {
 	place   int // in order
 	last    int64
 	closed  bool
+	file    string // that it pinned
 	records []record
 }
 
@@ -95,6 +97,10 @@ func (j *Journal) Commit(ctx context.Context, entries ...gatekeeper.Entry) error
 		if last := j.last(e.Release); last != e.After {
 			return fmt.Errorf("release %s is at fact %d, not %d: %w", e.Release, last, e.After, gatekeeper.ErrConflict)
 		}
+		if hash, ok := j.pinsMissing(e); ok {
+			return gatekeeper.Errorf(gatekeeper.CodeUnavailable, "Do it again: the file is stored again then.",
+				"release %s: nothing was written, for the file %s that it pins is not stored any more", e.Release, hash)
+		}
 	}
 	return j.append(entries, records)
 }
@@ -104,6 +110,16 @@ func (j *Journal) fenced() error {
 		return gatekeeper.ErrFenced
 	}
 	return nil
+}
+
+// pinsMissing says whether an entry pins a file that is not there.
+func (s *store) pinsMissing(e gatekeeper.Entry) (hash string, missing bool) {
+	for _, f := range e.Facts {
+		if opened, ok := f.Body.(gatekeeper.Opened); ok && opened.File != "" && s.files[opened.File] == nil {
+			return opened.File, true
+		}
+	}
+	return "", false
 }
 
 func (s *store) last(id string) int64 {
@@ -137,6 +153,9 @@ func (s *store) append(entries []gatekeeper.Entry, records [][]byte) error {
 		r.last = e.After + int64(len(e.Facts))
 		for _, f := range decoded[i] {
 			r.closed = r.closed || f.Body.Kind() == gatekeeper.KindClosed
+			if opened, ok := f.Body.(gatekeeper.Opened); ok {
+				r.file = opened.File
+			}
 			s.log = append(s.log, change{s.revision, e.Release, f})
 		}
 	}
@@ -281,7 +300,7 @@ func (j *Journal) PutFile(ctx context.Context, content []byte) (string, error) {
 		return "", err
 	}
 	if _, ok := j.files[hash]; !ok {
-		j.files[hash] = bytes.Clone(content)
+		j.files[hash] = append([]byte{}, content...) // never nil
 	}
 	return hash, nil
 }
