@@ -62,4 +62,13 @@ type Journal interface {
 
 	// File gives the content stored under hash, checked against it, or [ErrNotFound].
 	File(ctx context.Context, hash string) ([]byte, error)
+
+	// Audit appends an audit record, durably, and gives it as it is kept; its Seq is ignored and
+	// assigned: one more than the last. Errors are as with Commit, but for [ErrConflict]. Neither
+	// List nor Watch tells of audit records.
+	Audit(ctx context.Context, r AuditRecord) (AuditRecord, error)
+
+	// Audits gives at most limit audit records, from 1 to [MaxAuditPage], newest first: those below
+	// the position before; 0 begins with the newest. Fewer than limit are the last ones.
+	Audits(ctx context.Context, before int64, limit int) ([]AuditRecord, error)
 }

@@ -49,7 +49,18 @@ func Run(t *testing.T, setup func(t *testing.T) Setup) {
 		{"ConcurrentWritersOfMany", concurrentMany},
 		{"Fencing", fencing},
 		{"SurvivesReopen", survives},
+		{"AuditAppends", auditAppends},
+		{"AuditPages", auditPages},
+		{"AuditRefusesWhatItCanNotHold", auditRefuses},
+		{"AuditBesideReleases", auditApart},
+		{"AuditConcurrentWriters", auditConcurrent},
+		{"AuditSurvivesReopen", auditSurvives},
 		{"ContextEnded", contextEnded},
+		{"Remove", remove},
+		{"RemoveRefuses", removeRefuses},
+		{"RemoveAsManyAsMayBe", removeAll},
+		{"RemoveWhileWatched", removeWatched},
+		{"Sweep", sweep},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, setup(t)) })
 	}
@@ -212,5 +223,9 @@ func contextEnded(t *testing.T, s Setup) {
 	_, err = s.Journal.List(ctx, gatekeeper.Listing{Limit: 1})
 	require.ErrorIs(t, err, context.Canceled)
 	_, err = s.Journal.PutFile(ctx, []byte("x"))
+	require.ErrorIs(t, err, context.Canceled)
+	_, err = s.Journal.Audit(ctx, deed("x"))
+	require.ErrorIs(t, err, context.Canceled)
+	_, err = s.Journal.Audits(ctx, 0, 1)
 	require.ErrorIs(t, err, context.Canceled)
 }
