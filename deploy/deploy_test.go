@@ -25,8 +25,10 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper/actions"
 	"github.com/gatekeeper-engine/gatekeeper/engine"
 	"github.com/gatekeeper-engine/gatekeeper/internal/alertmanager"
+	"github.com/gatekeeper-engine/gatekeeper/internal/etcd"
 	"github.com/gatekeeper-engine/gatekeeper/internal/memory"
 	"github.com/gatekeeper-engine/gatekeeper/internal/notify"
+	"github.com/gatekeeper-engine/gatekeeper/internal/retention"
 	"github.com/gatekeeper-engine/gatekeeper/internal/servertest"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
 	"github.com/gatekeeper-engine/gatekeeper/webhooks"
@@ -104,6 +106,8 @@ func metrics(t *testing.T) names {
 	require.NoError(t, err)
 	_, err = notify.NewCounters(n)
 	require.NoError(t, err)
+	retention.NewKeeper(memory.New(), 0, slog.New(slog.DiscardHandler), n)
+	etcd.Measure(n, nil)
 	n["gatekeeper_config_last_reload_successful"] = true // of package main, which asks for it in a test of its own
 	return n
 }
@@ -183,7 +187,7 @@ func TestPrometheusLoadsThem(t *testing.T) {
 				health[r.Name] = r.Health
 			}
 		}
-		return health["GatekeeperKillSwitchOn"] == "ok"
+		return health["GatekeeperStoreFilling"] == "ok"
 	}, 30*time.Second, 100*time.Millisecond)
 	for _, g := range groups(t) {
 		for _, r := range g.Rules {

@@ -14,7 +14,6 @@ import (
 
 	"github.com/gatekeeper-engine/gatekeeper/actions/builtin"
 	"github.com/gatekeeper-engine/gatekeeper/internal/config"
-	"github.com/gatekeeper-engine/gatekeeper/internal/etcd"
 	"github.com/gatekeeper-engine/gatekeeper/internal/notify"
 	"github.com/gatekeeper-engine/gatekeeper/internal/pagerduty"
 	prometheusapi "github.com/gatekeeper-engine/gatekeeper/internal/prometheus"
@@ -69,7 +68,7 @@ func TestGuideHasEveryKeyOfTheConfiguration(t *testing.T) {
 	look(reflect.TypeFor[config.Config]())
 	look(reflect.TypeFor[prometheusapi.Config]())
 	look(reflect.TypeFor[tsdb.Config]())
-	look(reflect.TypeFor[etcd.ExternalConfig]())
+	look(reflect.TypeFor[storeConfig]())
 	guide = channels
 	look(reflect.TypeFor[slack.Config]())
 	look(reflect.TypeFor[pagerduty.Config]())

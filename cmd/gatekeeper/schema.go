@@ -15,7 +15,6 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper/actions/builtin"
 	"github.com/gatekeeper-engine/gatekeeper/internal/api"
 	"github.com/gatekeeper-engine/gatekeeper/internal/config"
-	"github.com/gatekeeper-engine/gatekeeper/internal/etcd"
 	"github.com/gatekeeper-engine/gatekeeper/internal/httpclient"
 	"github.com/gatekeeper-engine/gatekeeper/internal/pagerduty"
 	prometheusapi "github.com/gatekeeper-engine/gatekeeper/internal/prometheus"
@@ -55,7 +54,7 @@ func schemaCommand() *cobra.Command {
 // struct and the key.
 var sections = map[reflect.Type]map[string]reflect.Type{
 	reflect.TypeFor[config.Config](): {
-		"alertmanagers": reflect.TypeFor[[]httpclient.Config](), "store": reflect.TypeFor[etcd.ExternalConfig](),
+		"alertmanagers": reflect.TypeFor[[]httpclient.Config](), "store": reflect.TypeFor[storeConfig](),
 		"tracing": reflect.TypeFor[httpclient.Config](),
 	},
 	reflect.TypeFor[config.Backend](): {

@@ -60,6 +60,7 @@ func (d *daemon) run(ctx context.Context, l net.Listener) error {
 		g.Go(func() error { return d.tracer.Run(forTelling) })
 	}
 	g.Go(func() error { d.reloadAt(failing); return nil })
+	g.Go(func() error { d.keeper.Run(failing); return nil })
 	g.Go(func() error {
 		select {
 		case err := <-d.backends.failed:

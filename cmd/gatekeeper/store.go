@@ -20,11 +20,11 @@ import (
 
 func storeCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "store", Short: "Back up, restore and verify the journal and the flags",
+		Use: "store", Short: "Back up, restore, verify and prune the journal and the flags",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(storeSnapshotCommand(), storeRestoreCommand(), storeVerifyCommand())
+	cmd.AddCommand(storeSnapshotCommand(), storeRestoreCommand(), storeVerifyCommand(), storePruneCommand())
 	return cmd
 }
 
@@ -239,16 +239,21 @@ func verifyDir(ctx context.Context, dir string) (etcd.Report, error) {
 	return report, errors.Join(err, s.Close())
 }
 
-func verifyConfigured(ctx context.Context, path string) (etcd.Report, error) {
+// configured reads the daemon's configuration at path.
+func configured(path string) (settings, error) {
 	cfg, err := config.Read(path)
 	if err != nil {
-		return etcd.Report{}, err
+		return settings{}, err
 	}
 	registry, err := builtin.Registry(nil)
 	if err != nil {
-		return etcd.Report{}, err
+		return settings{}, err
 	}
-	s, err := decode(cfg, registry)
+	return decode(cfg, registry)
+}
+
+func verifyConfigured(ctx context.Context, path string) (etcd.Report, error) {
+	s, err := configured(path)
 	if err != nil {
 		return etcd.Report{}, err
 	}

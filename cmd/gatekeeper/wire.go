@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/common/model"
 
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/actions"
@@ -29,6 +30,7 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper/internal/flags"
 	"github.com/gatekeeper-engine/gatekeeper/internal/httpclient"
 	prometheusapi "github.com/gatekeeper-engine/gatekeeper/internal/prometheus"
+	"github.com/gatekeeper-engine/gatekeeper/internal/retention"
 	"github.com/gatekeeper-engine/gatekeeper/internal/systemd"
 	"github.com/gatekeeper-engine/gatekeeper/internal/tracing"
 	"github.com/gatekeeper-engine/gatekeeper/internal/tsdb"
@@ -47,6 +49,7 @@ type settings struct {
 	prometheus  map[string]prometheusapi.Config
 	tsdb        map[string]tsdb.Config
 	external    *etcd.ExternalConfig // nil: the store is embedded
+	retention   time.Duration        // of releases; 0: for ever
 	channels    channels
 	tracing     *httpclient.Config // nil: no traces
 	web         webconfig.File
@@ -75,10 +78,11 @@ func decode(cfg *config.Config, registry *actions.Registry) (settings, error) {
 			s.tsdb[name] = c
 		}
 	}
+	stored := storeConfig{Retention: model.Duration(defaultRetention)}
 	if cfg.Store != nil {
-		s.external = &etcd.ExternalConfig{}
-		cfg.Store.Decode(s.external)
+		cfg.Store.Decode(&stored)
 	}
+	s.external, s.retention = stored.external(), time.Duration(stored.Retention)
 	if cfg.Tracing != nil {
 		s.tracing = &httpclient.Config{}
 		cfg.Tracing.Decode(s.tracing)
@@ -124,6 +128,7 @@ type daemon struct {
 	web      webconfig.File
 	store    store
 	flags    *flags.Store
+	keeper   *retention.Keeper
 	engine   *engine.Engine
 	hooks    *webhooks.Webhooks
 	people   *people
@@ -222,6 +227,8 @@ func (d *daemon) open(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
+	measure(reg, d.store)
+	d.keeper = retention.NewKeeper(journal, s.retention, d.log, reg)
 	if d.flags, err = flags.Open(starting, d.store.Client(), d.log); err != nil {
 		return err
 	}
@@ -266,7 +273,7 @@ func (d *daemon) assemble(s settings, reg *prometheus.Registry, journal gatekeep
 	d.outside = api.Config{
 		Engine: ready{d.engine, d.store}, Actions: describe(d.registry), Version: version(), Reload: d.reload,
 		Alerts: d.hooks.Prometheus(), Webhooks: map[string]http.Handler{"alertmanager": d.hooks.Alertmanager()},
-		Store: d.store, Flags: flagStore{d.flags}, OFREP: flags.Handler(d.flags),
+		Store: kept{d.store, d.keeper}, Flags: flagStore{d.flags}, OFREP: flags.Handler(d.flags),
 		Metrics: promhttp.HandlerFor(prometheus.Gatherers{reg, d.backends}, promhttp.HandlerOpts{Registry: reg}),
 		Log:     d.log,
 	}

@@ -8,18 +8,23 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/gatekeeper-engine/gatekeeper/internal/retention"
 )
 
 // Store is what the API needs of the store behind the journal. Snapshot gives its state at one
-// instant with a checksum at the end; errors carry their code.
+// instant with a checksum at the end, Prune removes old releases (see [retention.Prune]); errors carry
+// their code.
 type Store interface {
 	Snapshot(ctx context.Context) (io.ReadCloser, error)
+	Prune(ctx context.Context, before time.Time, dryRun bool) (retention.Report, error)
 }
 
 func (s *server) registerStore(api huma.API) {
 	if s.Store == nil {
 		return
 	}
+	s.registerPrune(api)
 	op := s.operation("snapshot-store", http.MethodGet, "/store/snapshot", "Take a snapshot of the store", ScopeOperate, http.StatusServiceUnavailable)
 	op.Description = "The state of the store at one instant: etcd's database followed by its SHA-256, as etcdctl snapshot save writes it. It holds every release, flag and pinned health file. An answer whose checksum does not fit was cut off."
 	op.Responses = map[string]*huma.Response{"200": {

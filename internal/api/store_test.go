@@ -7,10 +7,12 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/internal/retention"
 )
 
 // stored is a store whose snapshots end with an error, or can't begin.
@@ -19,6 +21,12 @@ type stored struct {
 	breaks error
 	err    error
 	closed bool
+	before time.Time // of the last pruning
+}
+
+func (s *stored) Prune(_ context.Context, before time.Time, dryRun bool) (retention.Report, error) {
+	s.before = before
+	return retention.Report{Before: before, DryRun: dryRun, Releases: []retention.Removed{{ID: "old"}}}, s.err
 }
 
 func (s *stored) Snapshot(context.Context) (io.ReadCloser, error) {
@@ -67,4 +75,24 @@ func TestSnapshotThatBreaksOff(t *testing.T) {
 		_, err = io.ReadAll(res.Body)
 	}
 	require.Error(t, err)
+}
+
+func TestPruneTheStore(t *testing.T) {
+	store := &stored{}
+	f := serve(t, Config{Engine: newScripted(), Store: store})
+	began := time.Now()
+	status, body := f.do("POST", "/api/v1/store/prune", `{"older_than": "48h", "dry_run": true}`)
+	require.Equal(t, 200, status, body)
+	require.Contains(t, body, `"dry_run":true`)
+	require.Contains(t, body, `"id":"old"`)
+	require.False(t, store.before.Before(began.Add(-48*time.Hour)))
+	require.False(t, store.before.After(time.Now().Add(-48*time.Hour)))
+
+	*store = stored{}
+	for _, body := range []string{`{"older_than": "23h"}`, `{"older_than": "-1h"}`, `{}`} {
+		require.Equal(t, 422, f.problem("POST", "/api/v1/store/prune", body).Status, body)
+	}
+	require.Zero(t, store.before, "nothing was pruned")
+	store.err = gatekeeper.Errorf(gatekeeper.CodeUnavailable, "make room", "the disk is full")
+	require.Equal(t, 503, f.problem("POST", "/api/v1/store/prune", `{"older_than": "48h"}`).Status)
 }

@@ -35,7 +35,7 @@ type Config struct {
 	WebConfigFile  string                `yaml:"web_config_file"` // TLS, client certificates and basic auth, as Prometheus's --web.config.file
 	ExternalURL    string                `yaml:"external_url"`    // how people reach the daemon; default http:// and Listen
 	DataDir        string                `yaml:"data_dir"`        // of the journal and the embedded metrics; see [DefaultDataDir]
-	Store          *Section              `yaml:"store"`           // an etcd that runs elsewhere; default: one embedded, in DataDir
+	Store          *Section              `yaml:"store"`           // how long it keeps releases, and an etcd that runs elsewhere; default: one embedded, in DataDir
 	HealthFiles    string                `yaml:"health_files"`    // folder of health files that releases may name; "": none
 	Backends       map[string]Backend    `yaml:"backends"`        // metric backends by name; default one embedded, "local"
 	DefaultBackend string                `yaml:"default_backend"` // of health files that name none; default the only one

@@ -38,7 +38,8 @@ type Options struct {
 	Quota int64        // bytes; 0 means [DefaultQuota]
 	Log   *slog.Logger // nil discards
 
-	readyWithin time.Duration // 0 means [readyWithin]
+	readyWithin    time.Duration // 0 means [readyWithin]
+	worthShrinking int64         // bytes; 0 means [worthShrinking]
 }
 
 // Server is an embedded single-node etcd. One process at a time can have a directory.
@@ -48,6 +49,10 @@ type Server struct {
 	client *clientv3.Client
 	lock   *os.File
 	run    string // directory of the sockets
+	quota  int64  // bytes
+	log    *slog.Logger
+
+	worthShrinking int64 // bytes
 
 	breaks sync.Once
 	failed chan struct{} // closed when etcd gave up
@@ -83,8 +88,11 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	if opts.readyWithin == 0 {
 		opts.readyWithin = readyWithin
 	}
+	if opts.worthShrinking == 0 {
+		opts.worthShrinking = worthShrinking
+	}
 	segments()
-	s := &Server{dir: dir, failed: make(chan struct{})}
+	s := &Server{dir: dir, quota: opts.Quota, log: opts.Log, worthShrinking: opts.worthShrinking, failed: make(chan struct{})}
 	if s.lock, err = lockDir(dir); err != nil {
 		return nil, err
 	}
@@ -123,6 +131,9 @@ func (s *Server) start(ctx context.Context, opts Options) error {
 		return unstartable(s.dir, ctx.Err())
 	}
 	s.client = v3client.New(s.etcd.Server)
+	if err := s.shrinkAtStart(ctx); err != nil {
+		return err
+	}
 	return s.alarms(ctx, opts.Quota)
 }
 

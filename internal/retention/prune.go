@@ -34,6 +34,18 @@ type Report struct {
 	Unreadable []string  `json:"unreadable,omitempty"`
 }
 
+// Min is the least age at which a release is removed: people may still look at what is just over, and
+// event streams tell of it.
+const Min = 24 * time.Hour
+
+// Check says whether releases may be removed at that age.
+func Check(age time.Duration) error {
+	if age < Min {
+		return gatekeeper.Errorf(gatekeeper.CodeInvalid, "choose 24h or more", "releases can't be removed at an age of %s: what is just over must stay for people to look at", age)
+	}
+	return nil
+}
+
 // maxFacts is how many facts one transaction removes, give or take those of one release: the writes
 // of open releases wait behind it for a few milliseconds.
 const maxFacts = 1000
