@@ -15,15 +15,15 @@ import (
 // Receive takes external alerts: each is written to the open releases that a route with
 // `external: true` lets it act on, or counted and dropped. Alerts name their release by the labels
 // service, environment (if any) and version (if any). When it returns nil, what matched is durable; an
-// error means that the batch should come again.
-func (e *Engine) Receive(ctx context.Context, sender string, alerts []gatekeeper.Alert) (Received, error) {
+// error means that the batch should come again. Actor is the client that sent them.
+func (e *Engine) Receive(ctx context.Context, sender, actor string, alerts []gatekeeper.Alert) (Received, error) {
 	if err := e.Ready(); err != nil {
 		return Received{}, err
 	}
 	var done Received
 	for _, a := range alerts {
 		a.Sender = sender
-		matched, err := e.receive(ctx, a)
+		matched, err := e.receive(ctx, actor, a)
 		if err != nil {
 			return done, &gatekeeper.Error{
 				Code: gatekeeper.CodeUnavailable, Message: "an alert could not be written to the journal: " + err.Error(),
@@ -41,7 +41,7 @@ func (e *Engine) Receive(ctx context.Context, sender string, alerts []gatekeeper
 	return done, nil
 }
 
-func (e *Engine) receive(ctx context.Context, a gatekeeper.Alert) (matched bool, err error) {
+func (e *Engine) receive(ctx context.Context, actor string, a gatekeeper.Alert) (matched bool, err error) {
 	for _, u := range e.open() {
 		if !u.concerns(a) {
 			continue
@@ -49,7 +49,7 @@ func (e *Engine) receive(ctx context.Context, a gatekeeper.Alert) (matched bool,
 		if _, ok := u.file.Route(routable(a), true); !ok {
 			continue
 		}
-		err := u.do(ctx, func() error { return u.alerted(a) })
+		err := u.do(ctx, func() error { return u.alerted(actor, a) })
 		if errors.Is(err, errRunOver) {
 			continue
 		}
@@ -83,7 +83,7 @@ func routable(a gatekeeper.Alert) map[string]string {
 }
 
 // alerted joins an update with what is known of the alert and records it when it says anything new.
-func (u *run) alerted(a gatekeeper.Alert) error {
+func (u *run) alerted(actor string, a gatekeeper.Alert) error {
 	if u.r.Closed() {
 		return nil
 	}
@@ -98,7 +98,7 @@ func (u *run) alerted(a gatekeeper.Alert) error {
 	if had && same(known, next) {
 		return nil
 	}
-	return u.record(gatekeeper.Alerted{Alert: next})
+	return u.recordBy(actor, time.Now(), gatekeeper.Alerted{Alert: next})
 }
 
 // join is commutative and idempotent, so replays, duplicates and another order of the updates of

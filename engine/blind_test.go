@@ -87,7 +87,7 @@ func TestBlind_LostAlert(t *testing.T) {
 			timeline(t, func(t *testing.T, w *world) {
 				file := replace(external, "do: hold", route)
 				id := w.open(file+flagPlan, with...).ID
-				_, err := w.e.Receive(t.Context(), "prometheus", []gatekeeper.Alert{alert(k, time.Now().Add(-mnt), time.Now().Add(4*mnt), true)})
+				_, err := w.e.Receive(t.Context(), "prometheus", "prom", []gatekeeper.Alert{alert(k, time.Now().Add(-mnt), time.Now().Add(4*mnt), true)})
 				require.NoError(t, err)
 				w.deploy(id)
 				check(t, w, id)
@@ -102,7 +102,7 @@ func TestBlind_LostAlert(t *testing.T) {
 	run("rollback", "do: rollback\n    no_data: rollback", func(t *testing.T, w *world, id string) {
 		_, err := w.e.SetKillSwitch(t.Context(), true, engine.By{Actor: "ops"})
 		require.NoError(t, err)
-		_, err = w.e.Receive(t.Context(), "prometheus", []gatekeeper.Alert{alert("new", time.Now(), time.Now().Add(4*mnt), true)})
+		_, err = w.e.Receive(t.Context(), "prometheus", "prom", []gatekeeper.Alert{alert("new", time.Now(), time.Now().Add(4*mnt), true)})
 		require.NoError(t, err)
 		w.to(10 * mnt)
 		_, err = w.e.SetKillSwitch(t.Context(), false, engine.By{Actor: "ops"})
@@ -119,7 +119,7 @@ func TestBlind_AlertThatRanOutDecidesNothing(t *testing.T) {
 		require.NoError(t, err)
 		id := w.opened(replace(external, "do: hold", "do: rollback") + flagPlan)
 		w.to(mnt)
-		_, err = w.e.Receive(t.Context(), "prometheus", []gatekeeper.Alert{alert("k", time.Now(), time.Now().Add(4*mnt), true)})
+		_, err = w.e.Receive(t.Context(), "prometheus", "prom", []gatekeeper.Alert{alert("k", time.Now(), time.Now().Add(4*mnt), true)})
 		require.NoError(t, err)
 		w.to(15 * mnt)
 		require.Equal(t, gatekeeper.HoldKillSwitch, w.release(id).Hold.Reason)

@@ -69,7 +69,9 @@ func New(cfg Config) (*Engine, error) {
 func (e *Engine) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	e.mu.Lock()
 	e.ctx = ctx
+	e.mu.Unlock()
 	if err := errors.Join(e.readHistory(ctx), e.recover(ctx)); err != nil {
 		cancel()
 		e.wg.Wait()
@@ -78,7 +80,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.mu.Lock()
 	e.ready = true
 	e.mu.Unlock()
-	e.killSwitch.watch(ctx, func() { e.each((*run).poke) })
+	e.watchKillSwitch(ctx)
 	var err error
 	select {
 	case <-ctx.Done():
@@ -165,11 +167,11 @@ func (e *Engine) settle(r gatekeeper.Release) {
 	}
 }
 
-// beside runs f in a goroutine that Run waits for; not when Run ends already.
+// beside runs f in a goroutine that Run waits for; not when Run ends already, or has not begun.
 func (e *Engine) beside(f func()) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.ctx.Err() != nil {
+	if e.ctx == nil || e.ctx.Err() != nil {
 		return false
 	}
 	e.wg.Go(f)
@@ -275,18 +277,6 @@ func (e *Engine) List(ctx context.Context, q gatekeeper.Listing) ([]gatekeeper.R
 // Watch gives every change of the journal after a revision, as it happens; see [gatekeeper.Journal].
 func (e *Engine) Watch(ctx context.Context, after int64) iter.Seq2[gatekeeper.Change, error] {
 	return e.cfg.Journal.Watch(ctx, after)
-}
-
-// KillSwitch gives the switch's state.
-func (e *Engine) KillSwitch() KillSwitch { return e.killSwitch.state() }
-
-// SetKillSwitch turns the switch that holds every rollback on or off. While it is on, breaches are
-// held and people told; what was decided before is carried on.
-func (e *Engine) SetKillSwitch(_ context.Context, on bool, by By) (KillSwitch, error) {
-	state, err := e.killSwitch.set(on, by, time.Now())
-	e.log.Warn("kill switch", "on", state.On, "actor", by.Actor, "why", by.Why)
-	e.noteAll(by, "the kill switch was turned "+onOff(state.On))
-	return state, err
 }
 
 func (c Config) withDefaults() Config {

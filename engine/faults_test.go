@@ -251,7 +251,7 @@ func TestFault_AlertWhilePreparing(t *testing.T) {
 			assert.Error(t, err, "it dies before it is prepared")
 		}()
 		w.to(sec)
-		got, err := w.e.Receive(t.Context(), "prometheus", []gatekeeper.Alert{alert("k", time.Now(), time.Time{}, true)})
+		got, err := w.e.Receive(t.Context(), "prometheus", "prom", []gatekeeper.Alert{alert("k", time.Now(), time.Time{}, true)})
 		require.NoError(t, err)
 		require.Equal(t, 1, got.Matched)
 		w.kill()

@@ -22,7 +22,10 @@ func (w *world) with(f func(*engine.Config)) {
 	w.start()
 }
 
-var alice = engine.By{Actor: "alice", Why: "because"}
+var (
+	alice    = engine.By{Actor: "alice", Why: "because"}
+	reloaded = gatekeeper.AuditRecord{By: alice, What: gatekeeper.Reloaded, Subject: "gatekeeper.yml"}
+)
 
 func TestKillSwitch(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "kill-switch")

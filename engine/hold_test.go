@@ -119,7 +119,7 @@ respond:
 		id := w.open(file+flagPlan, func(r *engine.OpenRequest) { r.Version = "v3" }).ID
 		w.deploy(id)
 		w.to(mnt)
-		_, err := w.e.Receive(t.Context(), "prometheus", []gatekeeper.Alert{alert("k", time.Now(), time.Time{}, true)})
+		_, err := w.e.Receive(t.Context(), "prometheus", "prom", []gatekeeper.Alert{alert("k", time.Now(), time.Time{}, true)})
 		require.NoError(t, err)
 		synctest.Wait()
 		require.Equal(t, gatekeeper.HoldCoolDown, w.release(id).Hold.Reason)

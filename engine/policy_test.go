@@ -86,7 +86,7 @@ func TestReload(t *testing.T) {
 	timeline(t, func(t *testing.T, w *world) {
 		bad(w)
 		id := w.opened(ruleR + flagPlan)
-		require.Error(t, w.e.Reload(engine.Config{Backends: w.cfg.Backends, DryRun: true, Freezes: []engine.Freeze{{Name: "x", Schedule: "never"}}}, alice))
+		require.Error(t, w.e.Reload(t.Context(), engine.Config{Backends: w.cfg.Backends, DryRun: true, Freezes: []engine.Freeze{{Name: "x", Schedule: "never"}}}, reloaded))
 		r, err := w.e.Open(t.Context(), request(func(r *engine.OpenRequest) {
 			r.Service, r.Bundle = "basket", bundle(replace(ruleR, "service: checkout", "")+flagPlan)
 		}))
@@ -94,7 +94,7 @@ func TestReload(t *testing.T) {
 		require.False(t, r.DryRun, "a refused reload changes nothing")
 
 		p := &noted{open: errors.New("not any more")}
-		require.NoError(t, w.e.Reload(engine.Config{Backends: w.cfg.Backends, Policy: p, DryRun: true}, alice))
+		require.NoError(t, w.e.Reload(t.Context(), engine.Config{Backends: w.cfg.Backends, Policy: p, DryRun: true}, reloaded))
 		_, err = w.e.Open(t.Context(), request())
 		require.ErrorContains(t, err, "not any more")
 		p.open = nil
@@ -114,7 +114,7 @@ func TestReloadedFreezeHoldsRollbacks(t *testing.T) {
 		bad(w)
 		id := w.opened(ruleR + flagPlan)
 		freeze := engine.Freeze{Name: "night", Schedule: "0 0 * * *", Duration: time.Hour, HoldRollbacks: true}
-		require.NoError(t, w.e.Reload(engine.Config{Backends: w.cfg.Backends, Freezes: []engine.Freeze{freeze}}, alice))
+		require.NoError(t, w.e.Reload(t.Context(), engine.Config{Backends: w.cfg.Backends, Freezes: []engine.Freeze{freeze}}, reloaded))
 		w.to(6 * mnt)
 		r, err := w.e.Release(t.Context(), id)
 		require.NoError(t, err)

@@ -56,25 +56,26 @@ func noHealthFiles(name string) (rules.Bundle, error) {
 // Plans, HealthFiles, Policy, DryRun, DryRunServices, Freezes and CoolDown; the rest stays as it
 // was. An opening is wholly before or after it. Open releases keep their rules, their backend, their
 // plan and their connections until the engine runs again, so a backend that one of them asks can't
-// be left out; freezes that hold rollbacks and the cool-down hold for them from now on. An error
-// changes nothing. Open releases for which something else holds now have it noted.
-func (e *Engine) Reload(cfg Config, by By) error {
+// be left out; freezes that hold rollbacks and the cool-down hold for them from now on. Before it is in
+// force it is recorded as r. An error changes nothing. Open releases for which something else holds
+// now have it noted.
+func (e *Engine) Reload(ctx context.Context, cfg Config, r gatekeeper.AuditRecord) error {
 	next, err := newTerms(cfg)
 	if err != nil {
 		return err
 	}
-	last, err := e.take(next)
+	last, err := e.take(next, func() error { return e.Audit(ctx, r) })
 	if err != nil {
 		return err
 	}
 	if last.CoolDown != next.CoolDown || !slices.EqualFunc(last.freezes, next.freezes, sameFreeze) {
-		e.noteAll(by, "the configuration was reloaded: other freezes or another cool-down hold from now on")
+		e.noteAll(r.By, "the configuration was reloaded: other freezes or another cool-down hold from now on")
 	}
 	return nil
 }
 
-// take has next in force and gives what was.
-func (e *Engine) take(next *terms) (last *terms, err error) {
+// take has next in force, once that is recorded, and gives what was.
+func (e *Engine) take(next *terms, record func() error) (last *terms, err error) {
 	e.opens.Lock()
 	defer e.opens.Unlock()
 	for name := range e.terms.Load().Backends {
@@ -84,6 +85,9 @@ func (e *Engine) take(next *terms) (last *terms, err error) {
 		if err := e.spare(name); err != nil {
 			return nil, err
 		}
+	}
+	if err := record(); err != nil {
+		return nil, gatekeeper.Errorf(gatekeeper.CodeUnavailable, gatekeeper.HintOf(err), "the configuration is not changed, for that can't be recorded: %w", err)
 	}
 	return e.terms.Swap(next), nil
 }

@@ -18,7 +18,7 @@ func TestReloadedBackends(t *testing.T) {
 		id := w.opened(ruleR + flagPlan)
 		q := w.cfg.Backends[""]
 		reload := func(all map[string]rules.Querier, first string) error {
-			return w.e.Reload(engine.Config{Backends: all, DefaultBackend: first}, alice)
+			return w.e.Reload(t.Context(), engine.Config{Backends: all, DefaultBackend: first}, reloaded)
 		}
 		err := reload(map[string]rules.Querier{"next": q}, "next")
 		require.Equal(t, gatekeeper.CodeConflict, gatekeeper.CodeOf(err))

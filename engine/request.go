@@ -35,11 +35,8 @@ type OpenRequest struct {
 	Services gatekeeper.Globs // the client may open releases of these only; empty: of every service
 }
 
-// By says who asks for a change and why.
-type By struct {
-	Actor string
-	Why   string
-}
+// By says who asks for a change, by what means they are known, and why.
+type By = gatekeeper.By
 
 // KillSwitch is the state of the switch that holds every rollback.
 type KillSwitch struct {
@@ -47,6 +44,8 @@ type KillSwitch struct {
 	Actor string    `json:"actor,omitempty"`
 	Why   string    `json:"why,omitempty"`
 	Since time.Time `json:"since,omitzero"`
+
+	Unrecorded string `json:"unrecorded,omitempty" doc:"In the answer to turning it on: why that is not in the audit records yet."`
 }
 
 // Received says what became of a batch of external alerts.

@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatekeeper-engine/gatekeeper"
-	"github.com/gatekeeper-engine/gatekeeper/engine"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
 )
 
@@ -70,7 +69,7 @@ func TestStrand_WithoutItsBackendAReleaseIsBlindUntilItIsBack(t *testing.T) {
 		w.to(9 * mnt)
 		require.Equal(t, gatekeeper.HoldBlind, w.release(id).Hold.Reason, w.story(id))
 		w.cfg.Backends = with
-		require.NoError(t, w.e.Reload(w.cfg, engine.By{Actor: "operator"}))
+		require.NoError(t, w.e.Reload(t.Context(), w.cfg, reloaded))
 		w.to(40 * mnt)
 		w.outcome(id, gatekeeper.OutcomePassed)
 	})

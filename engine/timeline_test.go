@@ -750,7 +750,7 @@ func TestTimeline_T28_TwoSenders(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 28))
 			for range 3 {
 				rng.Shuffle(len(updates), func(i, j int) { updates[i], updates[j] = updates[j], updates[i] })
-				_, err := w.e.Receive(t.Context(), "prometheus", updates)
+				_, err := w.e.Receive(t.Context(), "prometheus", "prom", updates)
 				require.NoError(t, err)
 			}
 			synctest.Wait()
@@ -768,7 +768,7 @@ func TestTimeline_T29_SenderDies(t *testing.T) {
 		// firing at open: preexisting, so it breaches nothing; then nobody sends it any more
 		id := w.open(replace(external, "do: hold", "do: rollback") + flagPlan).ID
 		k := `HighErrorRate{service="checkout"}`
-		got, err := w.e.Receive(t.Context(), "prometheus", []gatekeeper.Alert{alert(k, time.Now().Add(-mnt), time.Now().Add(4*mnt), true)})
+		got, err := w.e.Receive(t.Context(), "prometheus", "prom", []gatekeeper.Alert{alert(k, time.Now().Add(-mnt), time.Now().Add(4*mnt), true)})
 		require.NoError(t, err)
 		require.Equal(t, engine.Received{Matched: 1}, got)
 		w.deploy(id)
@@ -785,7 +785,7 @@ func TestTimeline_T29_SenderDies(t *testing.T) {
 		id := w.opened(external + flagPlan)
 		w.to(mnt)
 		k := `HighErrorRate{service="checkout"}`
-		_, err := w.e.Receive(t.Context(), "prometheus", []gatekeeper.Alert{alert(k, time.Now(), time.Now().Add(4*mnt), true)})
+		_, err := w.e.Receive(t.Context(), "prometheus", "prom", []gatekeeper.Alert{alert(k, time.Now(), time.Now().Add(4*mnt), true)})
 		require.NoError(t, err)
 		w.to(20 * mnt)
 		require.Equal(t, gatekeeper.HoldRoute, w.release(id).Hold.Reason)

@@ -102,7 +102,7 @@ func (e *Engine) Approve(ctx context.Context, id string, by By) (gatekeeper.Rele
 			return gatekeeper.Errorf(gatekeeper.CodeRefused, "turn it off first: gatekeeper kill-switch off", "the rollback of %s is not approved: %s", id, says)
 		}
 		h := u.r.Hold
-		return u.decide(gatekeeper.CauseApproved, by.Actor, h.Breaches, join2("approved by "+by.name(), by.Why))
+		return u.decide(gatekeeper.CauseApproved, by.Actor, h.Breaches, join2("approved by "+by.Name(), by.Why))
 	})
 }
 
@@ -114,7 +114,7 @@ func (e *Engine) Veto(ctx context.Context, id string, by By) (gatekeeper.Release
 		}
 		h := u.r.Hold
 		if h.Inconclusive() {
-			return u.recordBy(by.Actor, time.Now(), gatekeeper.Closed{Outcome: gatekeeper.OutcomeInconclusive, Why: join2("rollback vetoed by "+by.name(), by.Why)})
+			return u.recordBy(by.Actor, time.Now(), gatekeeper.Closed{Outcome: gatekeeper.OutcomeInconclusive, Why: join2("rollback vetoed by "+by.Name(), by.Why)})
 		}
 		v := gatekeeper.Vetoed{Rules: slices.Clone(h.Blind), Why: by.Why}
 		for _, b := range h.Breaches {
@@ -131,7 +131,7 @@ func (e *Engine) Hold(ctx context.Context, id string, by By) (gatekeeper.Release
 			return u.wrongState("hold")
 		}
 		now := time.Now()
-		return u.recordBy(by.Actor, now, gatekeeper.Held{Reason: gatekeeper.HoldPerson, Says: join2("held by "+by.name(), by.Why), Until: now.Add(time.Duration(u.r.HoldFor)).UTC()})
+		return u.recordBy(by.Actor, now, gatekeeper.Held{Reason: gatekeeper.HoldPerson, Says: join2("held by "+by.Name(), by.Why), Until: now.Add(time.Duration(u.r.HoldFor)).UTC()})
 	})
 }
 
@@ -141,7 +141,7 @@ func (e *Engine) Resume(ctx context.Context, id string, by By) (gatekeeper.Relea
 		if u.r.State != gatekeeper.Holding {
 			return u.wrongState("resume")
 		}
-		return u.recordBy(by.Actor, time.Now(), gatekeeper.Resumed{Why: join2("resumed by "+by.name(), by.Why)})
+		return u.recordBy(by.Actor, time.Now(), gatekeeper.Resumed{Why: join2("resumed by "+by.Name(), by.Why)})
 	})
 }
 
@@ -154,7 +154,7 @@ func (e *Engine) Extend(ctx context.Context, id string, d time.Duration, by By) 
 		case d <= 0 || d > 7*24*time.Hour:
 			return invalid("extend by up to 7 days", "an extension of %s", d)
 		}
-		return u.recordBy(by.Actor, time.Now(), gatekeeper.Extended{Until: u.r.WindowEnd.Add(d), Why: join2("extended by "+by.name(), by.Why)})
+		return u.recordBy(by.Actor, time.Now(), gatekeeper.Extended{Until: u.r.WindowEnd.Add(d), Why: join2("extended by "+by.Name(), by.Why)})
 	})
 }
 
@@ -164,7 +164,7 @@ func (e *Engine) Mark(ctx context.Context, id string, by By) (gatekeeper.Release
 		if !u.r.Takes(gatekeeper.KindMarked) {
 			return u.wrongState("mark")
 		}
-		return u.recordBy(by.Actor, time.Now(), gatekeeper.Marked{Why: join2("marked by "+by.name(), by.Why)})
+		return u.recordBy(by.Actor, time.Now(), gatekeeper.Marked{Why: join2("marked by "+by.Name(), by.Why)})
 	})
 }
 
@@ -175,7 +175,7 @@ func (e *Engine) Close(ctx context.Context, id string, by By) (gatekeeper.Releas
 		case gatekeeper.Applying, gatekeeper.Verifying:
 			return gatekeeper.Errorf(gatekeeper.CodeConflict, "wait for it: gatekeeper release wait "+id, "release %s is being rolled back (%s): it can't be closed now", id, u.r.State)
 		default:
-			return u.recordBy(by.Actor, time.Now(), gatekeeper.Closed{Outcome: gatekeeper.OutcomeAborted, Why: join2("closed by "+by.name(), by.Why)})
+			return u.recordBy(by.Actor, time.Now(), gatekeeper.Closed{Outcome: gatekeeper.OutcomeAborted, Why: join2("closed by "+by.Name(), by.Why)})
 		}
 	})
 }
@@ -202,7 +202,7 @@ func (e *Engine) Rollback(ctx context.Context, id string, by By) (gatekeeper.Rel
 		case !slices.ContainsFunc(u.r.Rungs, gatekeeper.Rung.Usable):
 			return gatekeeper.Errorf(gatekeeper.CodeConflict, "take it back by hand", "release %s has no rollback plan with a pinned target", id)
 		}
-		return u.decide(gatekeeper.CausePerson, by.Actor, nil, join2("rollback asked for by "+by.name(), by.Why))
+		return u.decide(gatekeeper.CausePerson, by.Actor, nil, join2("rollback asked for by "+by.Name(), by.Why))
 	})
 }
 
@@ -258,7 +258,7 @@ func (e *Engine) beginRollback(ctx context.Context, o gatekeeper.Opened, pinned 
 	for _, body := range []gatekeeper.Body{
 		o,
 		gatekeeper.Prepared{Rungs: pinned},
-		gatekeeper.Decided{Cause: gatekeeper.CausePerson, Says: join2(fmt.Sprintf("rollback of the passed release %s asked for by %s", o.RollbackOf, by.name()), by.Why)},
+		gatekeeper.Decided{Cause: gatekeeper.CausePerson, Says: join2(fmt.Sprintf("rollback of the passed release %s asked for by %s", o.RollbackOf, by.Name()), by.Why)},
 	} {
 		f := gatekeeper.Fact{Seq: r.Seq + 1, At: time.Now().UTC(), Actor: by.Actor, Body: body}
 		if r, err = r.With(f); err != nil {
@@ -292,13 +292,6 @@ func (e *Engine) stillMakesSense(ctx context.Context, old gatekeeper.Release) er
 		return gatekeeper.Errorf(gatekeeper.CodeConflict, "take it back by hand", "release %s has no rollback plan with a pinned target", old.ID)
 	}
 	return nil
-}
-
-func (b By) name() string {
-	if b.Actor == "" {
-		return "somebody"
-	}
-	return b.Actor
 }
 
 func join2(what, why string) string {

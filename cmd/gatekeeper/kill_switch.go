@@ -52,6 +52,9 @@ func printKillSwitch(cmd *cobra.Command, out format, k engine.KillSwitch) error 
 	if done, err := out.machine(cmd.OutOrStdout(), k); done {
 		return err
 	}
+	if k.Unrecorded != "" {
+		say(cmd, "warning: %s", k.Unrecorded)
+	}
 	s := "the kill switch is off"
 	if k.On {
 		s = "the kill switch is on: every rollback is held until it is turned off"

@@ -54,7 +54,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddCommand(
-		serveCommand(), demoCommand(), checkCommand(), testCommand(), backtestCommand(), actionsCommand(), releaseCommand(), explainCommand(), killSwitchCommand(), flagCommand(), tokenCommand(), schemaCommand(), docsCommand(), storeCommand(), versionCommand(),
+		serveCommand(), demoCommand(), checkCommand(), testCommand(), backtestCommand(), actionsCommand(), releaseCommand(), explainCommand(), killSwitchCommand(), flagCommand(), auditCommand(), tokenCommand(), schemaCommand(), docsCommand(), storeCommand(), versionCommand(),
 	)
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.CompletionOptions.DisableDefaultCmd = true

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -51,20 +53,24 @@ func (d *daemon) reloadAt(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-d.reloads.hangups:
-			_ = d.reload(ctx, engine.By{Actor: "SIGHUP"}) // it is in the log
+			_ = d.reload(ctx, engine.By{Actor: "SIGHUP", Means: gatekeeper.MeansSignal}) // it is in the log and recorded
 		}
 	}
 }
 
 // reload reads the configuration again and has it in force as a whole, or changes nothing. Both
-// are said in the log and by the metric.
-func (d *daemon) reload(_ context.Context, by engine.By) error {
+// are recorded, and said in the log and by the metric.
+func (d *daemon) reload(ctx context.Context, by engine.By) error {
 	d.reloads.mu.Lock()
 	defer d.reloads.mu.Unlock()
-	err := d.replace(by)
+	r := gatekeeper.AuditRecord{By: by, What: gatekeeper.Reloaded, Subject: d.reloads.now.Path, Before: gatekeeper.AuditState(inForce{Digest: d.reloads.now.Digest()})}
+	err := d.replace(ctx, &r)
 	if err != nil {
 		d.reloads.successful.Set(0)
 		d.log.Error("the configuration was not reloaded: nothing was changed", "actor", by.Actor, "err", err)
+		if lost := d.engine.Audit(ctx, r.Refuse(unquoted(err))); lost != nil {
+			d.log.Error("it can't be recorded that a reload was refused", "actor", by.Actor, "err", lost)
+		}
 		return err
 	}
 	d.reloads.successful.Set(1)
@@ -73,19 +79,52 @@ func (d *daemon) reload(_ context.Context, by engine.By) error {
 	return nil
 }
 
-// replace checks everything before it changes anything.
-func (d *daemon) replace(by engine.By) error {
-	if d.reloads.now.Path == "" {
+// inForce is a configuration as audit records show it.
+type inForce struct {
+	Digest  string   `json:"digest"`            // SHA-256 of the file
+	Changed []string `json:"changed,omitempty"` // keys, beside the configuration before; never their values
+	More    int      `json:"more,omitempty"`    // keys that are left out
+}
+
+// maxChanged is how many changed keys an audit record names.
+const maxChanged = 50
+
+func inForceAfter(cfg, before *config.Config) inForce {
+	changed := cfg.Changed(before)
+	n := min(len(changed), maxChanged)
+	return inForce{cfg.Digest(), changed[:n], len(changed) - n}
+}
+
+// unquoted is an error for the journal. What is wrong with a file quotes it, and somebody may have
+// written a secret there: only the places are told.
+func unquoted(err error) error {
+	found, ok := errors.AsType[rules.Problems](err)
+	if !ok {
+		return err
+	}
+	places := make([]string, 0, len(found))
+	for _, p := range found {
+		places = append(places, fmt.Sprintf("%d:%d", p.Line, p.Column))
+	}
+	return fmt.Errorf("the file has %s, which the log tells: at line and column %s", counted(len(found), "problem"), strings.Join(places, ", "))
+}
+
+// replace checks everything before it changes anything. What it finds goes into the record.
+func (d *daemon) replace(ctx context.Context, r *gatekeeper.AuditRecord) error {
+	before := d.reloads.now
+	if before.Path == "" {
 		return gatekeeper.Errorf(gatekeeper.CodeRefused, "start the daemon with --config", "the daemon runs without a configuration file: there is nothing to reload")
 	}
-	cfg, err := config.Read(d.reloads.now.Path)
+	cfg, err := config.Read(before.Path)
 	if err != nil {
 		return err
 	}
-	if cfg.Unread() {
-		return cfg.Err() // every key would seem to have been left out
+	if cfg.Unread() { // every key would seem to have been left out
+		r.After = gatekeeper.AuditState(inForce{Digest: cfg.Digest()})
+		return cfg.Err()
 	}
-	cfg.Keep(d.reloads.now)
+	r.After = gatekeeper.AuditState(inForceAfter(cfg, before))
+	cfg.Keep(before)
 	s, _ := decode(cfg, d.registry) // what is wrong is asked for with what keep adds
 	d.keep(s)
 	if err := cfg.Err(); err != nil {
@@ -104,7 +143,7 @@ func (d *daemon) replace(by engine.By) error {
 		show.end()
 		return err
 	}
-	if err := d.engine.Reload(s.terms(backends.queriers()), by); err != nil {
+	if err := d.engine.Reload(ctx, s.terms(backends.queriers()), *r); err != nil {
 		show.end()
 		return errors.Join(err, backends.drop())
 	}

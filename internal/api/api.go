@@ -29,7 +29,7 @@ const (
 type Config struct {
 	Engine  Engine
 	Flags   Flags    // nil: there is no flag store
-	Store   Store    // nil: no snapshots of it
+	Store   Store    // nil: no snapshots of it, no pruning
 	Actions []Action // what GET /actions lists
 	Version string   // of the program
 	Tokens  []Token  // none: only loopback clients are served
@@ -49,7 +49,7 @@ type Config struct {
 
 	// Pages gives the pages for people, which are served at / and below; they let in whom the door
 	// lets in. nil: there are none.
-	Pages    func(Door) http.Handler
+	Pages    func(Door) Pages
 	Sessions *Sessions // of the pages, kept over reloads; nil: new ones
 
 	Streams context.Context // its end ends the streams, so that a shutdown need not wait for their readers; nil: never
@@ -85,12 +85,12 @@ func build(cfg Config, bodyTimeout time.Duration) (http.Handler, error) {
 		return nil, err
 	}
 	s := &server{Config: cfg, gate: gate, streams: make(chan struct{}, maxStreams), bodyTimeout: bodyTimeout}
-	mux := http.NewServeMux()
+	mux := NewMux()
 	spec := s.register(mux)
 	if err := s.mount(mux, spec); err != nil {
 		return nil, err
 	}
-	return http.MaxBytesHandler(explained{mux}, MaxBody), nil
+	return explained{mux}, nil
 }
 
 // Server gives an HTTP server with the limits and timeouts that the handler of [New] is made for.
@@ -106,7 +106,7 @@ func Server(h http.Handler) *http.Server {
 }
 
 // register puts every call of /api/v1 on the mux and gives the OpenAPI document.
-func (s *server) register(mux *http.ServeMux) *huma.OpenAPI {
+func (s *server) register(mux *Mux) *huma.OpenAPI {
 	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	describeFacts(registry)
 	api := humago.New(mux, huma.Config{
@@ -140,11 +140,12 @@ func (s *server) register(mux *http.ServeMux) *huma.OpenAPI {
 	s.registerAdmin(api)
 	s.registerFlags(api)
 	s.registerStore(api)
+	s.registerAudit(api)
 	return api.OpenAPI()
 }
 
 // mount puts everything that is not a call of /api/v1 on the mux.
-func (s *server) mount(mux *http.ServeMux, spec *huma.OpenAPI) error {
+func (s *server) mount(mux *Mux, spec *huma.OpenAPI) error {
 	asJSON, err := json.Marshal(spec)
 	if err != nil {
 		return err
@@ -178,22 +179,24 @@ func (s *server) mount(mux *http.ServeMux, spec *huma.OpenAPI) error {
 	mux.Handle("GET /prometheus/api/v1/rules", s.promRead(promRules))
 	mux.Handle("GET /prometheus/api/v1/alerts", s.promRead(promAlerts))
 	if s.Pages != nil {
-		pages := arriving(s.bodyTimeout, s.Pages(Door{s.gate}))
-		for _, at := range pagePaths {
+		served := s.Pages(Door{s.gate})
+		pages := arriving(s.bodyTimeout, served)
+		for _, at := range served.Patterns() {
 			mux.Handle(at, pages)
 		}
 	}
 	return nil
 }
 
-// explained is a mux whose own errors, for paths and methods that are not served, are problems.
-type explained struct{ *http.ServeMux }
+// explained is a mux for bodies of at most [MaxBody], whose own errors, for paths and methods that
+// are not served, are problems.
+type explained struct{ *Mux }
 
 // ServeHTTP serves what the mux has a pattern for.
 func (e explained) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h, pattern := e.Handler(r)
+	h, pattern := e.mux.Handler(r)
 	if pattern != "" {
-		e.ServeMux.ServeHTTP(w, r)
+		http.MaxBytesHandler(e.Mux, MaxBody).ServeHTTP(w, r)
 		return
 	}
 	refused := verdict{header: w.Header()}

@@ -27,6 +27,7 @@ type Reader interface {
 	Facts(ctx context.Context, id string) ([]gatekeeper.Fact, error)
 	List(ctx context.Context, q gatekeeper.Listing) ([]gatekeeper.Release, error)
 	Watch(ctx context.Context, after int64) iter.Seq2[gatekeeper.Change, error]
+	Audits(ctx context.Context, before int64, limit int) ([]gatekeeper.AuditRecord, error)
 }
 
 // Verbs are what persons and pipelines ask of one release.

@@ -5,6 +5,8 @@ import (
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/gatekeeper-engine/gatekeeper"
 )
 
 // Flag is the definition of a feature flag of the built-in store. While it is enabled, targeting
@@ -22,12 +24,12 @@ type Flag struct {
 }
 
 // Flags is what the API needs of the flag store. Errors carry their code. Put stores a flag if its
-// version is still f.Version, 0 creating it; Delete likewise.
+// version is still f.Version, 0 creating it; Delete likewise. Both record who asked for it.
 type Flags interface {
 	List() []Flag
 	Get(ctx context.Context, key string) (Flag, error)
-	Put(ctx context.Context, f Flag) (Flag, error)
-	Delete(ctx context.Context, key string, version int64) error
+	Put(ctx context.Context, f Flag, by gatekeeper.By) (Flag, error)
+	Delete(ctx context.Context, key string, version int64, by gatekeeper.By) error
 }
 
 // FlagBody is a flag's definition as it is given.
@@ -90,7 +92,7 @@ func (s *server) registerFlags(api huma.API) {
 			if b.Percentage != nil {
 				f.Percentage = *b.Percentage
 			}
-			stored, err := s.Flags.Put(ctx, f)
+			stored, err := s.Flags.Put(ctx, f, callerOf(ctx).by("", ""))
 			if err == nil {
 				s.Log.Warn("flag changed", "flag", stored.Key, "version", stored.Version, "enabled", stored.Enabled, "actor", callerOf(ctx).actor(""))
 			}
@@ -102,7 +104,7 @@ func (s *server) registerFlags(api huma.API) {
 			if err := everywhere(ctx, "a flag"); err != nil {
 				return nil, err
 			}
-			if err := s.Flags.Delete(ctx, in.Key, in.Version); err != nil {
+			if err := s.Flags.Delete(ctx, in.Key, in.Version, callerOf(ctx).by("", "")); err != nil {
 				return nil, problemOf(err)
 			}
 			s.Log.Warn("flag deleted", "flag", in.Key, "version", in.Version, "actor", callerOf(ctx).actor(""))

@@ -30,7 +30,7 @@ func (s shelf) Get(_ context.Context, key string) (Flag, error) {
 	return Flag{}, gatekeeper.Errorf(gatekeeper.CodeNotFound, "", "there is no flag %q", key)
 }
 
-func (s shelf) Put(_ context.Context, f Flag) (Flag, error) {
+func (s shelf) Put(_ context.Context, f Flag, _ gatekeeper.By) (Flag, error) {
 	if s[f.Key].Version != f.Version {
 		return Flag{}, gatekeeper.Errorf(gatekeeper.CodeConflict, "", "somebody else was first")
 	}
@@ -39,7 +39,7 @@ func (s shelf) Put(_ context.Context, f Flag) (Flag, error) {
 	return f, nil
 }
 
-func (s shelf) Delete(_ context.Context, key string, version int64) error {
+func (s shelf) Delete(_ context.Context, key string, version int64, _ gatekeeper.By) error {
 	if s[key].Version != version {
 		return gatekeeper.Errorf(gatekeeper.CodeConflict, "", "somebody else was first")
 	}

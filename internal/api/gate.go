@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/http"
@@ -20,6 +21,7 @@ const tokenScheme = "token"
 // caller is who sent a request; the zero caller is somebody on this machine.
 type caller struct {
 	name     string
+	means    gatekeeper.Means // by which it is known; "": local
 	services gatekeeper.Globs // see [Token]
 	token    *Token           // by which it was let in; nil: it may do everything
 	session  string           // by which a browser shows the token; empty: it did not
@@ -38,7 +40,15 @@ func (c caller) actor(given string) string {
 	return c.name + " (" + given + ")"
 }
 
+// by says who asks for a change, on whose behalf and why.
+func (c caller) by(given, why string) gatekeeper.By {
+	return gatekeeper.By{Actor: c.actor(given), Means: cmp.Or(c.means, gatekeeper.MeansLocal), Why: why}
+}
+
 type callerKey struct{}
+
+// Caller gives the name of who sent the request that ctx belongs to; "": somebody on this machine.
+func Caller(ctx context.Context) string { return callerOf(ctx).name }
 
 func callerOf(ctx context.Context) caller {
 	c, _ := ctx.Value(callerKey{}).(caller)
@@ -97,7 +107,7 @@ func (g gate) identify(r *http.Request, strange bool) (caller, *Problem) {
 	if found == nil {
 		return caller{}, refusal(http.StatusUnauthorized, "ask the operator for a token of the daemon's configuration", "the token is not known")
 	}
-	return caller{name: found.Name, services: found.Services, token: found}, nil
+	return caller{name: found.Name, means: gatekeeper.MeansToken, services: found.Services, token: found}, nil
 }
 
 // withoutToken lets in who was authenticated before, and this machine's own programs. A browser
@@ -108,7 +118,11 @@ func (g gate) withoutToken(r *http.Request, strange bool) (caller, *Problem) {
 			if strange {
 				return caller{}, refusal(http.StatusForbidden, "open the daemon's own address", "a web page of another origin may not ask Gatekeeper")
 			}
-			return caller{name: name}, nil
+			who := caller{name: name, means: gatekeeper.MeansCertificate}
+			if _, _, basic := r.BasicAuth(); basic && (r.TLS == nil || len(r.TLS.VerifiedChains) == 0) {
+				who.means = gatekeeper.MeansPassword
+			}
+			return who, nil
 		}
 	}
 	return caller{}, local(r, strange)
@@ -166,12 +180,13 @@ func refusal(status int, hint, message string) *Problem {
 // guard lets only requests with the scope through to h.
 func (g gate) guard(scope Scope, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, p := g.admit(r, scope); p != nil {
+		who, p := g.admit(r, scope)
+		if p != nil {
 			challenge(w.Header(), p)
 			writeProblem(w, p)
 			return
 		}
-		h.ServeHTTP(w, r)
+		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, who)))
 	})
 }
 

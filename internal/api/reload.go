@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-
-	"github.com/gatekeeper-engine/gatekeeper/engine"
 )
 
 // reload serves POST /-/reload: the configuration is read again, as a whole or not at all.
@@ -28,7 +26,7 @@ func (s *server) reloaded(r *http.Request) *Problem {
 	if refused, ok := errors.AsType[*Problem](everywhere(r.Context(), "the configuration")); ok {
 		return refused
 	}
-	err := s.Reload(r.Context(), engine.By{Actor: callerOf(r.Context()).actor("")})
+	err := s.Reload(r.Context(), callerOf(r.Context()).by("", ""))
 	if err == nil {
 		return nil
 	}

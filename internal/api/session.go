@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/gatekeeper-engine/gatekeeper"
 )
 
 const (
@@ -132,7 +134,7 @@ func (g gate) bySession(r *http.Request, strange bool) (caller, *Problem) {
 				if strange {
 					return caller{}, refusal(http.StatusForbidden, "open the daemon's own address", "a web page of another origin may not ask Gatekeeper")
 				}
-				return caller{name: t.Name, services: t.Services, token: t, session: id}, nil
+				return caller{name: t.Name, means: gatekeeper.MeansSession, services: t.Services, token: t, session: id}, nil
 			}
 		}
 	}
@@ -152,8 +154,8 @@ type Visitor struct {
 // Name is that of the token, the certificate or the user; "" for somebody on this machine.
 func (v Visitor) Name() string { return v.name }
 
-// Actor is what the journal calls the visitor.
-func (v Visitor) Actor() string { return v.actor("") }
+// By says who the visitor is for the journal, and why they ask for a change.
+func (v Visitor) By(why string) gatekeeper.By { return v.by("", why) }
 
 // May says whether the visitor may do what the scope is for.
 func (v Visitor) May(scope Scope) bool { return v.may(scope) }
@@ -230,11 +232,4 @@ func cookie(r *http.Request, value string, maxAge int) *http.Cookie {
 		Name: cookieName, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
 	}
-}
-
-// pagePaths are where the pages are; what else is not served stays a problem of the API.
-var pagePaths = []string{
-	"GET /{$}", "GET /login", "POST /login", "POST /logout", "GET /kill-switch", "POST /kill-switch",
-	"GET /releases/{id}", "GET /releases/{id}/{picture}", "POST /releases/{id}/{verb}",
-	"GET /pictures/{id}/{picture}", "GET /static/{file}",
 }

@@ -20,7 +20,7 @@ type ByBody struct {
 }
 
 func (b ByBody) by(ctx context.Context) engine.By {
-	return engine.By{Actor: callerOf(ctx).actor(b.Actor), Why: b.Why}
+	return callerOf(ctx).by(b.Actor, b.Why)
 }
 
 // ExtendBody moves the end of a window.

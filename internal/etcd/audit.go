@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -148,4 +149,41 @@ func decodeAudit(key string, value []byte, seq int64) (gatekeeper.AuditRecord, e
 		return r, corrupted(key, err)
 	}
 	return r, nil
+}
+
+// auditRecord checks one audit record. Only the oldest may be missing: they were removed.
+func (v *verification) auditRecord(key string, value []byte) {
+	v.report.Audits++
+	seq, err := strconv.ParseInt(strings.TrimPrefix(key, auditRoot), 10, 64)
+	if err != nil {
+		v.fault(key, "it names no audit record: %v", err)
+		return
+	}
+	if v.audit != 0 && seq != v.audit+1 {
+		v.fault(auditKey(v.audit+1), "audit records are missing before %d", seq)
+	}
+	v.audit = seq
+	body, err := bodyOf(key, value)
+	if err == nil {
+		_, err = gatekeeper.DecodeAudit(body, seq)
+	}
+	if err != nil {
+		v.fault(key, "%v", err)
+	}
+}
+
+// lastAudit compares what should be the last audit record with the one that is. Its key comes after theirs.
+func (v *verification) lastAudit(key string, value []byte) {
+	v.audited = true
+	body, err := bodyOf(key, value)
+	last := int64(0)
+	if err == nil {
+		last, err = strconv.ParseInt(string(body), 10, 64)
+	}
+	switch {
+	case err != nil:
+		v.fault(key, "%v", err)
+	case v.audit != 0 && v.audit != last:
+		v.fault(key, "the last audit record should be %d, and %d is there", last, v.audit)
+	}
 }

@@ -32,6 +32,7 @@ type Report struct {
 	Open     int     `json:"open"`
 	Facts    int     `json:"facts"`
 	Files    int     `json:"files"`
+	Audits   int     `json:"audits"` // audit records
 	Others   int     `json:"others"` // values that other packages keep in the store, such as flags
 	Faults   []Fault `json:"faults"`
 }
@@ -75,6 +76,8 @@ type verification struct {
 	others   map[string]Check
 	releases map[string]*found
 	files    map[string]*pieces
+	audit    int64 // position of the last audit record that was read; 0: none yet
+	audited  bool  // what should be the last one was read
 	report   Report
 }
 
@@ -113,6 +116,10 @@ func (v *verification) release(id string) *found {
 func (v *verification) take(key string, value []byte, revision int64) {
 	switch {
 	case key == ownerKey, key == newestKey:
+	case key == auditedKey:
+		v.lastAudit(key, value)
+	case strings.HasPrefix(key, auditRoot):
+		v.auditRecord(key, value)
 	case strings.HasPrefix(key, chunksRoot):
 		v.chunk(key, value)
 	case strings.HasPrefix(key, filesRoot):
@@ -264,6 +271,9 @@ func (v *verification) number(key string, value []byte) {
 
 // compare tells what of a release does not agree with the rest of it.
 func (v *verification) compare() {
+	if v.audit != 0 && !v.audited {
+		v.fault(auditedKey, "it is not told which audit record is the last")
+	}
 	for _, id := range slices.Sorted(maps.Keys(v.releases)) {
 		f := v.releases[id]
 		v.report.Releases++

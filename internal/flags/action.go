@@ -38,7 +38,7 @@ func (v serving) Write(ctx context.Context, key string, s flag.State) (int64, er
 		return 0, fmt.Errorf("%w; %w", err, actions.ErrNoEffect)
 	}
 	f.Version, f.Enabled, f.On, f.Off, f.Percentage, f.Allow = s.Version, s.Enabled, s.Variant, s.Off, s.Percentage, s.Allow
-	f, err = v.store.Put(ctx, f)
+	f, err = v.store.Put(ctx, f, gatekeeper.By{Means: gatekeeper.MeansRollback})
 	if err == nil {
 		return f.Version, nil
 	}

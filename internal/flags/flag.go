@@ -25,13 +25,13 @@ const (
 type Flag struct {
 	Key         string         `json:"key"`
 	Description string         `json:"description,omitempty"`
-	Variants    map[string]any `json:"variants"`        // name to value: all boolean or all string; default {"on": true, "off": false}
-	Enabled     bool           `json:"enabled"`         // false: everybody gets Off
-	On          string         `json:"on"`              // default "on"
-	Off         string         `json:"off"`             // default "off"
-	Percentage  float64        `json:"percentage"`      // of targeting keys that get On, from 0 to 100
-	Allow       []string       `json:"allow,omitempty"` // targeting keys that get On whatever the percentage
-	Version     int64          `json:"version"`         // of the definition; rises with each change, by more than one
+	Variants    map[string]any `json:"variants"`          // name to value: all boolean or all string; default {"on": true, "off": false}
+	Enabled     bool           `json:"enabled"`           // false: everybody gets Off
+	On          string         `json:"on"`                // default "on"
+	Off         string         `json:"off"`               // default "off"
+	Percentage  float64        `json:"percentage"`        // of targeting keys that get On, from 0 to 100
+	Allow       []string       `json:"allow,omitempty"`   // targeting keys that get On whatever the percentage
+	Version     int64          `json:"version,omitempty"` // of the definition; rises with each change, by more than one
 }
 
 // Reason says why an evaluation gave its variant, in OpenFeature's words.

@@ -10,7 +10,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -26,9 +25,18 @@ import (
 
 const prefix = "/gatekeeper/v1/flags/"
 
+// Journal keeps audit records where the flags are. AuditChange appends one and does what it tells
+// of, then, in one transaction, if conds hold; else neither is done, the answer says so and holds
+// what otherwise asks for. Audit appends one that goes with no change.
+type Journal interface {
+	Audit(ctx context.Context, r gatekeeper.AuditRecord) (gatekeeper.AuditRecord, error)
+	AuditChange(ctx context.Context, r gatekeeper.AuditRecord, conds []clientv3.Cmp, then, otherwise []clientv3.Op) (*clientv3.TxnResponse, error)
+}
+
 // Store holds the flags. Its methods may be called concurrently.
 type Store struct {
 	client  *clientv3.Client
+	journal Journal
 	log     *slog.Logger
 	flags   atomic.Pointer[map[string]*definition] // replaced, never changed
 	cancel  context.CancelFunc
@@ -39,10 +47,10 @@ type Store struct {
 }
 
 // Open loads the flags and follows their changes until [Store.Close]. The caller goes on owning
-// client and closes it after the store.
-func Open(ctx context.Context, client *clientv3.Client, log *slog.Logger) (*Store, error) {
+// client, behind which journal is, too, and closes it after the store.
+func Open(ctx context.Context, client *clientv3.Client, journal Journal, log *slog.Logger) (*Store, error) {
 	following, cancel := context.WithCancel(context.Background())
-	s := &Store{client: client, log: log, cancel: cancel, stopped: make(chan struct{})}
+	s := &Store{client: client, journal: journal, log: log, cancel: cancel, stopped: make(chan struct{})}
 	s.flags.Store(&map[string]*definition{})
 	revision, err := s.load(ctx)
 	if err != nil {
@@ -252,62 +260,4 @@ func (s *Store) Get(ctx context.Context, key string) (Flag, error) {
 
 func missing(key string) error {
 	return gatekeeper.Errorf(gatekeeper.CodeNotFound, "List the flags to see their keys, or create it.", "there is no flag %q", key)
-}
-
-// Put stores a flag if its version still is f.Version, 0 creating it, and gives it back with its
-// new version. The change is in this store's memory when Put returns. Another version is an error
-// with [gatekeeper.CodeConflict]. [gatekeeper.CodeUnavailable] leaves open whether it was stored.
-func (s *Store) Put(ctx context.Context, f Flag) (Flag, error) {
-	f, err := f.complete()
-	if err != nil {
-		return Flag{}, err
-	}
-	if f.Version == 0 && len(*s.flags.Load()) >= MaxFlags {
-		return Flag{}, gatekeeper.Errorf(gatekeeper.CodeRefused, "Delete flags that nobody asks for, or use a flag product.",
-			"the store holds %d flags, and is made for no more", MaxFlags)
-	}
-	value, err := json.Marshal(f)
-	if err != nil {
-		return Flag{}, fmt.Errorf("flag %q: %w", f.Key, err)
-	}
-	revision, err := s.change(ctx, "storing", f.Key, f.Version, clientv3.OpPut(prefix+f.Key, string(value)))
-	if err != nil {
-		return Flag{}, err
-	}
-	f.Version = revision
-	s.remember(f.Key, define(f), revision)
-	return f.clone(), nil
-}
-
-// Delete removes a flag if its version still is version; errors are as with [Store.Put].
-func (s *Store) Delete(ctx context.Context, key string, version int64) error {
-	if version == 0 {
-		return gatekeeper.Errorf(gatekeeper.CodeInvalid, "Read the flag for its version.", "flag %q: to delete it takes its version", key)
-	}
-	revision, err := s.change(ctx, "deleting", key, version, clientv3.OpDelete(prefix+key))
-	if err != nil {
-		return err
-	}
-	s.remember(key, nil, revision)
-	return nil
-}
-
-// change runs op if the flag's version still is version, and gives the revision of the change.
-func (s *Store) change(ctx context.Context, verb, key string, version int64, op clientv3.Op) (int64, error) {
-	resp, err := call(ctx, verb+" flag "+key, func() (*clientv3.TxnResponse, error) {
-		return s.client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(prefix+key), "=", version)).
-			Then(op).Else(clientv3.OpGet(prefix+key, clientv3.WithKeysOnly())).Commit()
-	})
-	if err != nil {
-		return 0, err
-	}
-	if resp.Succeeded {
-		return resp.Header.Revision, nil
-	}
-	kvs := resp.Responses[0].GetResponseRange().Kvs
-	if len(kvs) == 0 {
-		return 0, missing(key)
-	}
-	return 0, gatekeeper.Errorf(gatekeeper.CodeConflict, "Read the flag again and repeat the change on what it is now.",
-		"flag %q has been changed meanwhile: it is at version %d, not %d; nothing was changed", key, kvs[0].ModRevision, version)
 }

@@ -19,17 +19,27 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper/internal/etcd"
 )
 
-func server(t *testing.T) *etcd.Server {
+// place is a store that flags and their audit records are kept in.
+type place struct {
+	*etcd.Server
+	*etcd.Journal
+}
+
+func server(t *testing.T) place {
 	t.Helper()
 	s, err := etcd.Start(t.Context(), etcd.Options{Dir: t.TempDir()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	return s
+	j, err := s.OpenJournal(t.Context())
+	require.NoError(t, err)
+	return place{s, j}
 }
 
-func open(t *testing.T, client *clientv3.Client) *Store {
+var alice = gatekeeper.By{Actor: "alice", Means: gatekeeper.MeansToken, Why: "because"}
+
+func open(t *testing.T, p place) *Store {
 	t.Helper()
-	s, err := Open(t.Context(), client, slog.New(slog.DiscardHandler))
+	s, err := Open(t.Context(), p.Client(), p.Journal, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	return s
@@ -37,7 +47,7 @@ func open(t *testing.T, client *clientv3.Client) *Store {
 
 func put(t *testing.T, s *Store, f Flag) Flag {
 	t.Helper()
-	f, err := s.Put(t.Context(), f)
+	f, err := s.Put(t.Context(), f, alice)
 	require.NoError(t, err)
 	return f
 }
@@ -49,14 +59,14 @@ func requireCode(t *testing.T, code gatekeeper.Code, err error) {
 }
 
 func TestStore(t *testing.T) {
-	s := open(t, server(t).Client())
+	s := open(t, server(t))
 	require.Equal(t, ErrorNotFound, s.Evaluate("f", Context{}).Error)
 	require.Empty(t, s.List())
 
 	first := put(t, s, Flag{Key: "f", Enabled: true, Percentage: 100})
 	require.Positive(t, first.Version)
 	require.Equal(t, true, s.Evaluate("f", Context{}).Value, "visible at once")
-	_, err := s.Put(t.Context(), Flag{Key: "f"})
+	_, err := s.Put(t.Context(), Flag{Key: "f"}, alice)
 	requireCode(t, gatekeeper.CodeConflict, err)
 
 	change := first
@@ -64,10 +74,10 @@ func TestStore(t *testing.T) {
 	second := put(t, s, change)
 	require.Greater(t, second.Version, first.Version)
 	require.Equal(t, ReasonDisabled, s.Evaluate("f", Context{}).Reason)
-	_, err = s.Put(t.Context(), change)
+	_, err = s.Put(t.Context(), change, alice)
 	requireCode(t, gatekeeper.CodeConflict, err)
-	requireCode(t, gatekeeper.CodeConflict, s.Delete(t.Context(), "f", first.Version))
-	requireCode(t, gatekeeper.CodeInvalid, s.Delete(t.Context(), "f", 0))
+	requireCode(t, gatekeeper.CodeConflict, s.Delete(t.Context(), "f", first.Version, alice))
+	requireCode(t, gatekeeper.CodeInvalid, s.Delete(t.Context(), "f", 0, alice))
 
 	got, err := s.Get(t.Context(), "f")
 	require.NoError(t, err)
@@ -77,32 +87,32 @@ func TestStore(t *testing.T) {
 
 	put(t, s, Flag{Key: "a"})
 	require.Equal(t, []string{"a", "f"}, []string{s.List()[0].Key, s.List()[1].Key})
-	require.NoError(t, s.Delete(t.Context(), "f", second.Version))
+	require.NoError(t, s.Delete(t.Context(), "f", second.Version, alice))
 	require.Equal(t, ErrorNotFound, s.Evaluate("f", Context{}).Error)
 	_, err = s.Get(t.Context(), "f")
 	requireCode(t, gatekeeper.CodeNotFound, err)
-	_, err = s.Put(t.Context(), second)
+	_, err = s.Put(t.Context(), second, alice)
 	requireCode(t, gatekeeper.CodeNotFound, err)
 	again := put(t, s, Flag{Key: "f"})
 	require.Greater(t, again.Version, second.Version, "a version never comes back")
 }
 
 func TestFollowsChangesOfOthers(t *testing.T) {
-	client := server(t).Client()
-	one := open(t, client)
+	srv := server(t)
+	one := open(t, srv)
 	f := put(t, one, Flag{Key: "f"})
-	two := open(t, client)
+	two := open(t, srv)
 	require.Equal(t, one.List(), two.List(), "loaded")
 	f.Enabled = true
 	f = put(t, one, f)
 	require.Eventually(t, func() bool { return two.List()[0].Version == f.Version }, 10*time.Second, time.Millisecond)
-	require.NoError(t, one.Delete(t.Context(), "f", f.Version))
+	require.NoError(t, one.Delete(t.Context(), "f", f.Version, alice))
 	require.Eventually(t, func() bool { return len(two.List()) == 0 }, 10*time.Second, time.Millisecond)
 }
 
 func TestServesWhileEtcdIsDown(t *testing.T) {
 	srv := server(t)
-	s := open(t, srv.Client())
+	s := open(t, srv)
 	f := put(t, s, Flag{Key: "f", Enabled: true, Percentage: 100})
 	require.NoError(t, srv.Close())
 	require.Equal(t, true, s.Evaluate("f", Context{}).Value)
@@ -110,7 +120,7 @@ func TestServesWhileEtcdIsDown(t *testing.T) {
 	f.Enabled = false
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	_, err := s.Put(ctx, f)
+	_, err := s.Put(ctx, f, alice)
 	requireCode(t, gatekeeper.CodeUnavailable, err)
 	require.Equal(t, true, s.Evaluate("f", Context{}).Value, "what is not stored is not served")
 }
@@ -125,13 +135,13 @@ func TestOldNewsChangesNothing(t *testing.T) {
 }
 
 func TestConcurrentChanges(t *testing.T) {
-	s := open(t, server(t).Client())
+	s := open(t, server(t))
 	f := put(t, s, Flag{Key: "f"})
 	var wg sync.WaitGroup
 	won := make([]bool, 8)
 	for i := range won {
 		wg.Go(func() {
-			_, err := s.Put(t.Context(), f)
+			_, err := s.Put(t.Context(), f, alice)
 			won[i] = err == nil
 			_ = s.EvaluateAll(Context{TargetingKey: "ann"})
 		})
@@ -147,10 +157,10 @@ func TestConcurrentChanges(t *testing.T) {
 }
 
 func TestCorruptedDefinition(t *testing.T) {
-	client := server(t).Client()
-	_, err := client.Put(t.Context(), prefix+"f", `{"variants":{"on":3}}`)
+	srv := server(t)
+	_, err := srv.Client().Put(t.Context(), prefix+"f", `{"variants":{"on":3}}`)
 	require.NoError(t, err)
-	_, err = Open(t.Context(), client, slog.New(slog.DiscardHandler))
+	_, err = Open(t.Context(), srv.Client(), srv.Journal, slog.New(slog.DiscardHandler))
 	requireCode(t, gatekeeper.CodeInternal, err)
 }
 
@@ -238,11 +248,11 @@ func TestFlagSet(t *testing.T) {
 }
 
 func system(t *testing.T, with string) actiontest.System {
-	client := server(t).Client()
-	kv := &faulty{KV: client.KV}
+	srv := server(t)
+	kv := &faulty{KV: srv.Client().KV}
 	t.Cleanup(kv.set(""))
-	client.KV = kv
-	s := open(t, client)
+	srv.Client().KV = kv
+	s := open(t, srv)
 	put(t, s, Flag{Key: "f", Enabled: true, Percentage: 10, Allow: []string{"ann"}})
 	registry, err := actions.NewRegistry(flag.Set(s.Serving()))
 	require.NoError(t, err)
@@ -269,7 +279,7 @@ func system(t *testing.T, with string) actiontest.System {
 }
 
 func TestFlagSetBySomebodyElseMeanwhile(t *testing.T) {
-	s := open(t, server(t).Client())
+	s := open(t, server(t))
 	f := put(t, s, Flag{Key: "f", Enabled: true, Percentage: 100})
 	v := s.Serving()
 	state, err := v.Read(t.Context(), "f")

@@ -48,6 +48,6 @@ func (p *play) send(a Alert, at time.Duration, firing bool) error {
 	if !firing {
 		one.EndsAt = now
 	}
-	_, err := p.now().Receive(p.ctx, a.Sender, []gatekeeper.Alert{one})
+	_, err := p.now().Receive(p.ctx, a.Sender, a.Sender, []gatekeeper.Alert{one})
 	return err
 }

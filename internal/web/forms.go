@@ -115,7 +115,7 @@ func (s *site) mayAsk(v visit, verb verb) error {
 // by names the visitor and the reason that was given.
 func by(v visit) engine.By {
 	why := []rune(v.r.PostFormValue("why"))
-	return engine.By{Actor: v.Actor(), Why: string(why[:min(len(why), maxWhy)])}
+	return v.By(string(why[:min(len(why), maxWhy)]))
 }
 
 // turn turns the kill switch.

@@ -54,9 +54,9 @@ type site struct {
 }
 
 // Pages gives the handler of every page, for those whom the door lets in.
-func (w *Web) Pages(door api.Door) http.Handler {
+func (w *Web) Pages(door api.Door) api.Pages {
 	s := &site{w, door}
-	mux := http.NewServeMux()
+	mux := api.NewMux()
 	mux.HandleFunc("GET /static/{file}", s.static)
 	mux.HandleFunc("GET /login", s.askToken)
 	mux.HandleFunc("POST /login", s.login)
@@ -68,24 +68,26 @@ func (w *Web) Pages(door api.Door) http.Handler {
 	mux.HandleFunc("POST /releases/{id}/{verb}", s.change(s.ask))
 	mux.HandleFunc("GET /releases/{id}/{picture}", s.read("../../", s.picture))
 	mux.HandleFunc("GET /pictures/{id}/{picture}", s.signed)
-	return secured(mux)
+	return secured{mux}
 }
 
 // policy lets a page load nothing but what this daemon serves, run no script but the one file, and
 // be framed by nobody.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-func secured(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		head := w.Header()
-		head.Set("Content-Security-Policy", policy)
-		head.Set("X-Content-Type-Options", "nosniff")
-		head.Set("X-Frame-Options", "DENY")
-		head.Set("Referrer-Policy", "same-origin") // forms need an Origin of their own
-		head.Set("Cross-Origin-Opener-Policy", "same-origin")
-		head.Set("Cache-Control", "no-store")
-		h.ServeHTTP(w, r)
-	})
+// secured serves pages with the headers that keep others out of them.
+type secured struct{ *api.Mux }
+
+// ServeHTTP serves a page.
+func (s secured) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	head := w.Header()
+	head.Set("Content-Security-Policy", policy)
+	head.Set("X-Content-Type-Options", "nosniff")
+	head.Set("X-Frame-Options", "DENY")
+	head.Set("Referrer-Policy", "same-origin") // forms need an Origin of their own
+	head.Set("Cross-Origin-Opener-Policy", "same-origin")
+	head.Set("Cache-Control", "no-store")
+	s.Mux.ServeHTTP(w, r)
 }
 
 // visit is one request of somebody who was let in.
