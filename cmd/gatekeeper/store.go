@@ -280,8 +280,8 @@ func printReport(cmd *cobra.Command, out format, what string, r etcd.Report) err
 		return err
 	} else if !done {
 		w := cmd.OutOrStdout()
-		fmt.Fprintf(w, "%s: %s (%d open), %s, %s, %s, at revision %d\n", what, counted(r.Releases, "release"), r.Open,
-			counted(r.Facts, "fact"), counted(r.Files, "pinned file"), counted(r.Others, "flag"), r.Revision)
+		fmt.Fprintf(w, "%s: %s (%d open), %s, %s, %s, %s, at revision %d\n", what, counted(r.Releases, "release"), r.Open,
+			counted(r.Facts, "fact"), counted(r.Files, "pinned file"), counted(r.Audits, "audit record"), counted(r.Others, "flag"), r.Revision)
 		for _, f := range r.Faults {
 			fmt.Fprintf(w, "  %s\n    %s\n", f.Key, f.Says)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -229,7 +230,7 @@ func (d *daemon) open(ctx context.Context, s settings) error {
 	}
 	measure(reg, d.store)
 	d.keeper = retention.NewKeeper(journal, s.retention, d.log, reg)
-	if d.flags, err = flags.Open(starting, d.store.Client(), d.log); err != nil {
+	if d.flags, err = flags.Open(starting, d.store.Client(), journal, d.log); err != nil {
 		return err
 	}
 	d.closers = append(d.closers, func() error { d.flags.Close(); return nil })
@@ -304,9 +305,9 @@ func (d *daemon) facts(ctx context.Context, release string) ([]gatekeeper.Fact, 
 	return d.engine.Facts(ctx, release)
 }
 
-// deliver hands alerts of webhooks to the engine.
+// deliver hands alerts of webhooks to the engine; who sent them is the client, where one is known.
 func (d *daemon) deliver(ctx context.Context, sender string, alerts []gatekeeper.Alert) (matched, dropped int, err error) {
-	r, err := d.engine.Receive(ctx, sender, alerts)
+	r, err := d.engine.Receive(ctx, sender, cmp.Or(api.Caller(ctx), sender), alerts)
 	return r.Matched, r.Dropped, err
 }
 
@@ -344,8 +345,8 @@ func (s flagStore) Get(ctx context.Context, key string) (api.Flag, error) {
 }
 
 // Put stores a flag if its version still is f.Version.
-func (s flagStore) Put(ctx context.Context, f api.Flag) (api.Flag, error) {
-	stored, err := s.Store.Put(ctx, flags.Flag(f))
+func (s flagStore) Put(ctx context.Context, f api.Flag, by gatekeeper.By) (api.Flag, error) {
+	stored, err := s.Store.Put(ctx, flags.Flag(f), by)
 	return api.Flag(stored), err
 }
 
