@@ -1,0 +1,102 @@
+package retention
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/internal/memory"
+)
+
+func write(t *testing.T, j gatekeeper.Journal, id string, at time.Time) {
+	t.Helper()
+	require.NoError(t, j.Commit(t.Context(), gatekeeper.Entry{Release: id, Facts: []gatekeeper.Fact{
+		{At: at, Body: gatekeeper.Opened{Service: "shop", Version: "1"}}, {At: at, Body: gatekeeper.Closed{Outcome: gatekeeper.OutcomeAborted}},
+	}}))
+}
+
+func TestKeeperPrunesByAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, log, reg := memory.New(), &bytes.Buffer{}, prometheus.NewRegistry()
+		k := NewKeeper(j, 48*time.Hour, slog.New(slog.NewTextHandler(log, nil)), reg)
+		begun := time.Now()
+		write(t, j, "old", begun.Add(-49*time.Hour))
+		write(t, j, "later", begun.Add(-47*time.Hour))
+		write(t, j, "young", begun)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); k.Run(ctx) }()
+
+		time.Sleep(First - time.Second)
+		synctest.Wait()
+		require.Len(t, ids(t, j), 3, "open releases are taken up first")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.Equal(t, []string{"later", "young"}, ids(t, j))
+		require.Contains(t, log.String(), "releases=1")
+		require.InEpsilon(t, 1, testutil.ToFloat64(k.pruned), 0)
+		log.Reset()
+		time.Sleep(Every)
+		synctest.Wait()
+		require.Equal(t, []string{"young"}, ids(t, j))
+		require.InEpsilon(t, 2, testutil.ToFloat64(k.pruned), 0)
+		log.Reset()
+		time.Sleep(5 * Every)
+		synctest.Wait()
+		require.Empty(t, log.String(), "where nothing is removed nothing is said")
+
+		j.Reopen()
+		time.Sleep(48 * time.Hour)
+		<-done
+		require.Equal(t, []string{"young"}, ids(t, j), "the journal is another's now")
+		require.InEpsilon(t, 1, testutil.ToFloat64(k.failed), 0)
+		cancel()
+	})
+}
+
+func TestKeeperGoesOnAfterAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &faulty{Journal: memory.New(), facts: map[string]error{"old": gatekeeper.Errorf(gatekeeper.CodeUnavailable, "", "no answer")}}
+		k := NewKeeper(j, 48*time.Hour, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+		write(t, j, "old", time.Now().Add(-100*time.Hour))
+		ctx, cancel := context.WithCancel(t.Context())
+		go k.Run(ctx)
+		time.Sleep(First + Every)
+		synctest.Wait()
+		require.InEpsilon(t, 2, testutil.ToFloat64(k.failed), 0)
+		require.Len(t, ids(t, j), 1)
+		delete(j.facts, "old")
+		time.Sleep(Every)
+		synctest.Wait()
+		require.Empty(t, ids(t, j))
+		cancel()
+		synctest.Wait()
+	})
+}
+
+func TestKeeperOfAllKeepsAll(t *testing.T) {
+	j := memory.New()
+	k := NewKeeper(j, 0, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	write(t, j, "old", time.Time{}.Add(time.Hour))
+	k.Run(t.Context()) // ends at once
+	require.Len(t, ids(t, j), 1)
+	r, err := k.Prune(t.Context(), time.Now(), true)
+	require.NoError(t, err)
+	require.Len(t, r.Releases, 1)
+	require.Len(t, ids(t, j), 1)
+	require.Zero(t, testutil.ToFloat64(k.pruned))
+}
+
+func TestCheck(t *testing.T) {
+	require.NoError(t, Check(Min))
+	require.Equal(t, gatekeeper.CodeInvalid, gatekeeper.CodeOf(Check(Min-1)))
+	require.Error(t, Check(-Min))
+}
