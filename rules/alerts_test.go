@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	prom "github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/promqltest"
 	"github.com/stretchr/testify/require"
 
@@ -93,9 +92,9 @@ groups:
 	for i := range maxTemplateQueries {
 		many += `{{ query "vector(` + string(rune('a'+i)) + `)" }}`
 	}
-	e := &expander{q: constant{}, asked: map[string]prom.Vector{}}
+	e := &expander{q: constant{}}
 	require.Contains(t, e.expand(t.Context(), many, gatekeeper.Sample{}), "ask more than 20 queries")
-	e = &expander{q: constant{n: maxTemplateSamples + 1}, asked: map[string]prom.Vector{}}
+	e = &expander{q: constant{n: maxTemplateSamples + 1}}
 	require.Contains(t, e.expand(t.Context(), `{{ query "up" }}`, gatekeeper.Sample{}), "gives 101 samples, more than 100")
 }
 

@@ -10,7 +10,6 @@ import (
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/rulefmt"
-	prom "github.com/prometheus/prometheus/promql"
 
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/rules/promexpr"
@@ -100,7 +99,7 @@ func FuzzTemplate(f *testing.F) {
 		if checkedTemplate(text) != nil {
 			return
 		}
-		e := &expander{q: constant{n: maxTemplateSamples}, asked: map[string]prom.Vector{}}
+		e := &expander{q: constant{n: maxTemplateSamples}}
 		started := time.Now()
 		out := e.expand(t.Context(), text, gatekeeper.Sample{Labels: map[string]string{"pod": "a", "a": "b"}, Value: gatekeeper.Float(value)})
 		if took := time.Since(started); took > 5*time.Second || len(out) > maxExpanded+len("…") && len(out) > len(text) {

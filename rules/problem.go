@@ -183,6 +183,8 @@ type collector struct {
 	list   Problems
 	failed bool // one of them is an error
 	order  map[string]int
+
+	rehearsal expander // of the templates of all files: together they have the steps of one reading
 }
 
 func (c *collector) add(p Problem) {
