@@ -3,6 +3,7 @@ package e2e
 import (
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -11,6 +12,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/internal/servertest"
 )
 
 // workflow is what the test runs of a workflow of GitHub Actions.
@@ -228,44 +232,51 @@ func TestPipelineGitLab(t *testing.T) {
 	}
 }
 
-var shStep = regexp.MustCompile(`(?s)sh\(?\s*label: '(\w+)',.*?script: '''(.*?)'''`)
-
-// Jenkins's sh steps are run as it runs them, in the pipeline's order; the Groovy around them is not.
+// The Jenkinsfile runs as a build in the Groovy of Jenkins; what Jenkins adds to the language is in
+// testdata/jenkins.groovy.
 func TestPipelineJenkins(t *testing.T) {
 	t.Parallel()
-	text := pipeline(t, "Jenkinsfile")
-	steps := map[string]string{}
-	for _, m := range shStep.FindAllStringSubmatch(text, -1) {
-		steps[m[1]] = m[2]
-	}
-	require.ElementsMatch(t, []string{"open", "deploy", "close", "deployed", "wait"}, slices.Collect(maps.Keys(steps)))
+	groovy := servertest.Need(t, "groovy")
+	interpreter, err := filepath.Abs(filepath.Join("testdata", "jenkins.groovy"))
+	require.NoError(t, err)
 	w := startWorks(t)
-	for name, one := range errands {
-		t.Run(name, func(t *testing.T) {
-			env := w.prepare(t, &one)
-			maps.Copy(env, map[string]string{"BUILD_TAG": "jenkins-shop/" + name + "%2Fmain-7", "VERSION": "v2", "EXTEND": "1s", "GATEKEEPER_ACTOR": "jenkins"})
-			code, said := 0, ""
-			for _, step := range []string{"open", "deploy", "deployed", "wait"} {
-				var out string
-				code, out = w.shell(t, env, "sh", "-xe", "-c", steps[step])
-				said += "== " + step + "\n" + out
-				if step == "open" { // what it traces is on standard error, the id is the last of all
-					lines := strings.Split(strings.TrimSpace(out), "\n")
-					env["RELEASE"] = strings.TrimSpace(lines[len(lines)-1])
-				}
-				if code != 0 {
-					break
-				}
-			}
-			if one.code == 9 {
-				_, out := w.shell(t, env, "sh", "-xe", "-c", steps["close"])
-				said += out
-			}
-			if one.unclear == "pass" {
-				one.code = 5 // passed over in Groovy
-			}
-			require.Equal(t, one.code, code, "%s", said)
-			w.check(t, one, said)
-		})
+	build := func(t *testing.T, name string, one *errand) {
+		env := w.prepare(t, one)
+		file := filepath.Join(t.TempDir(), "Jenkinsfile")
+		write(t, file, strings.Replace(pipeline(t, "Jenkinsfile"), "https://gatekeeper.example.com", env["GATEKEEPER_URL"], 1))
+		code, said := w.shell(t, map[string]string{
+			"BUILD_TAG": "jenkins-shop/" + name + "%2Fmain-7", "GATEKEEPER_TOKEN": env["GATEKEEPER_TOKEN"], "JAVA_HOME": javaHome(t),
+		}, groovy, interpreter, file, "VERSION=v2", "EXTEND=1s", "IF_UNREACHABLE="+env["IF_UNREACHABLE"], "IF_INCONCLUSIVE="+env["IF_INCONCLUSIVE"])
+		switch {
+		case one.unclear == "unstable":
+			require.Equal(t, 2, code, "%s", said)
+		case one.code == 0:
+			require.Zero(t, code, "%s", said)
+		default:
+			require.Equal(t, 1, code, "%s", said)
+			require.Contains(t, said, map[int]string{
+				3: "FAILURE: release " + w.last(t).ID + ": rolled back", 5: "inconclusive", 7: "exit code 7", 9: "exit code 9",
+			}[one.code])
+		}
+		w.check(t, *one, said)
+		if !one.away {
+			require.Equal(t, "ci (jenkins)", w.last(t).OpenedBy)
+		}
 	}
+	for name, one := range errands {
+		t.Run(name, func(t *testing.T) { build(t, name, &one) })
+	}
+	t.Run("inconclusive, unstable", func(t *testing.T) {
+		build(t, "unstable", &errand{backend: "nothing", unclear: "unstable", outcome: gatekeeper.OutcomeInconclusive})
+	})
+}
+
+// javaHome is where the installed Java is; Debian's groovy looks for Debian's default only.
+func javaHome(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("java") // groovy's package depends on it
+	require.NoError(t, err)
+	java, err := filepath.EvalSymlinks(path)
+	require.NoError(t, err)
+	return filepath.Dir(filepath.Dir(java))
 }
