@@ -49,7 +49,10 @@ func (u *run) judgement(j gatekeeper.Judged) {
 	case j.Reading.Verdict.Blind():
 		log.Warn("a rule can't see", "err", j.Reading.Detail)
 	case j.Reading.Verdict == gatekeeper.Unhealthy:
-		log.Info("a rule is unhealthy", "limit", j.Reading.Limit, "since", j.Track.Pending())
+		if since := j.Track.Pending(); !since.IsZero() { // zero: it does not count yet
+			log = log.With("since", since)
+		}
+		log.Info("a rule is unhealthy", "limit", j.Reading.Limit)
 	default:
 		log.Debug("a rule was judged")
 	}
