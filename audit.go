@@ -50,13 +50,14 @@ const (
 // Deed is what an audit record tells of.
 type Deed string
 
-// The deeds. Their subjects are the flag's key, the configuration's file, and every release.
+// The deeds. Their subjects are the flag's key, the configuration's file, and which releases.
 const (
 	FlagSet       Deed = "flag.set"
 	FlagDeleted   Deed = "flag.deleted"
 	Reloaded      Deed = "config.reloaded"
 	KillSwitchOn  Deed = "kill_switch.on"
 	KillSwitchOff Deed = "kill_switch.off"
+	StorePruned   Deed = "store.pruned" // at somebody's request; not by the configuration's age
 )
 
 // The ends of a deed.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"time"
 
@@ -115,10 +116,7 @@ func (p *pruning) pruneDir(ctx context.Context, dir string, age time.Duration) (
 		return pruned{}, err
 	}
 	done := pruned{SizeBefore: s.Space().Size}
-	done.Report, err = p.pruneIn(ctx, s, age)
-	if err == nil && !p.dryRun {
-		err = s.Shrink(ctx)
-	}
+	done.Report, err = p.pruneIn(ctx, s, age, s.Shrink)
 	done.Size = s.Space().Size
 	return done, errors.Join(err, s.Close())
 }
@@ -130,16 +128,33 @@ func (p *pruning) pruneExternal(ctx context.Context, cfg etcd.ExternalConfig, ag
 	if err != nil {
 		return pruned{}, err
 	}
-	report, err := p.pruneIn(ctx, x, age)
+	report, err := p.pruneIn(ctx, x, age, func(context.Context) error { return nil })
 	return pruned{Report: report}, errors.Join(err, x.Close())
 }
 
-func (p *pruning) pruneIn(ctx context.Context, s store, age time.Duration) (retention.Report, error) {
+// pruneIn prunes a store and has it made smaller; until then a full one takes no record of who asked.
+func (p *pruning) pruneIn(ctx context.Context, s store, age time.Duration, shrink func(context.Context) error) (retention.Report, error) {
 	journal, err := s.Beside(ctx)
 	if err != nil {
 		return retention.Report{}, err
 	}
-	return retention.Prune(ctx, journal, time.Now().Add(-age), p.dryRun)
+	before := time.Now().Add(-age)
+	if p.dryRun {
+		return retention.Prune(ctx, journal, before, true)
+	}
+	prune := func() (retention.Report, error) {
+		report, err := retention.Prune(ctx, journal, before, false)
+		if err == nil {
+			err = shrink(ctx)
+		}
+		return report, err
+	}
+	record := func(ctx context.Context, r gatekeeper.AuditRecord) error {
+		_, err := journal.Audit(ctx, r)
+		return err
+	}
+	by := gatekeeper.By{Actor: env("GATEKEEPER_ACTOR", os.Getenv("USER")), Means: gatekeeper.MeansLocal}
+	return retention.Requested(ctx, record, by, before, prune)
 }
 
 func (p *pruning) print(cmd *cobra.Command, done pruned) error {

@@ -107,6 +107,11 @@ func (e *scripted) Watch(ctx context.Context, after int64) iter.Seq2[gatekeeper.
 	return e.Journal.Watch(ctx, after)
 }
 
+func (e *scripted) Audit(ctx context.Context, r gatekeeper.AuditRecord) error {
+	_, err := e.Journal.Audit(ctx, r)
+	return err
+}
+
 func (e *scripted) ask(verb, id string, by engine.By) (gatekeeper.Release, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

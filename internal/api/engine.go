@@ -15,6 +15,7 @@ type Engine interface {
 	Ready() error
 	Open(ctx context.Context, req engine.OpenRequest) (gatekeeper.Release, error)
 	File(ctx context.Context, hash string) ([]byte, error)
+	Audit(ctx context.Context, r gatekeeper.AuditRecord) error
 	Reader
 	Rules
 	Verbs

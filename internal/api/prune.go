@@ -34,7 +34,15 @@ func (s *server) registerPrune(api huma.API) {
 			return nil, problemOf(err)
 		}
 		s.Log.Warn("the store is pruned at somebody's request", "actor", callerOf(ctx).actor(""), "older_than", age, "dry_run", in.Body.DryRun)
-		report, err := s.Store.Prune(ctx, time.Now().Add(-age), in.Body.DryRun)
+		before := time.Now().Add(-age)
+		prune := func() (retention.Report, error) { return s.Store.Prune(ctx, before, in.Body.DryRun) }
+		var report retention.Report
+		var err error
+		if in.Body.DryRun {
+			report, err = prune()
+		} else {
+			report, err = retention.Requested(ctx, s.Engine.Audit, callerOf(ctx).by("", ""), before, prune)
+		}
 		if err != nil {
 			return nil, problemOf(err)
 		}
