@@ -255,7 +255,7 @@ func TestPipelineJenkins(t *testing.T) {
 		default:
 			require.Equal(t, 1, code, "%s", said)
 			require.Contains(t, said, map[int]string{
-				3: "FAILURE: release " + w.last(t).ID + ": rolled back", 5: "inconclusive", 7: "exit code 7", 9: "exit code 9",
+				3: ": rolled back", 5: ": inconclusive", 7: "exit code 7", 9: "exit code 9",
 			}[one.code])
 		}
 		w.check(t, *one, said)
