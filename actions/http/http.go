@@ -24,6 +24,7 @@ const maxBody = 64 << 10 // bytes of a request's body
 
 type connection struct {
 	URL              string            `json:"url" required:"true" doc:"base URL, http or https; every path of a health file stays below it"`
+	ProxyURL         string            `json:"proxy_url" doc:"proxy that requests go through; those of the environment are ignored"`
 	Headers          map[string]string `json:"headers" doc:"headers of every request; not for secrets"`
 	HeadersFromFiles map[string]string `json:"headers_from_files" doc:"headers whose values are read from these files"`
 	BearerTokenFile  string            `json:"bearer_token_file" doc:"file with the token of Authorization: Bearer"`
@@ -45,7 +46,7 @@ type tls struct {
 
 func (c *connection) config() httpclient.Config {
 	config := httpclient.Config{
-		URL: c.URL, Headers: c.Headers, HeadersFromFiles: c.HeadersFromFiles, BearerTokenFile: c.BearerTokenFile,
+		URL: c.URL, ProxyURL: c.ProxyURL, Headers: c.Headers, HeadersFromFiles: c.HeadersFromFiles, BearerTokenFile: c.BearerTokenFile,
 		TLS: httpclient.TLS{CAFile: c.TLS.CAFile, CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile, ServerName: c.TLS.ServerName},
 	}
 	if c.BasicAuth != nil {

@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/url"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -27,27 +30,36 @@ const manager = "gatekeeper"
 // ones are taken up.
 type cluster struct{ connection, kubeconfig, context string }
 
-// client gives what calls go through. It keeps nothing running.
-func (c cluster) client() (dynamic.Interface, error) {
+// client gives what calls go through, and what lets go of its connections. Calls go to the API server that
+// the connection names, through the proxy that its kubeconfig names, and nowhere else: not where an answer
+// redirects to, nor through a proxy of the environment.
+func (c cluster) client() (api dynamic.Interface, over func(), err error) {
 	config, err := c.config()
 	if err != nil {
-		return nil, gatekeeper.Errorf(gatekeeper.CodeUnavailable, "correct the connection in the daemon's configuration, or the file it names",
+		return nil, nil, gatekeeper.Errorf(gatekeeper.CodeUnavailable, "correct the connection in the daemon's configuration, or the file it names",
 			"connection %q: %w", c.connection, err)
 	}
 	config.UserAgent = "gatekeeper"
 	config.QPS = -1 // the caller paces itself, and nothing may stand in the way of a rollback
 	config.WarningHandlerWithContext = rest.NoWarnings{}
+	if config.Proxy == nil {
+		config.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
+	}
 	if err := rest.LoadTLSFiles(config); err != nil {
-		return nil, gatekeeper.Errorf(gatekeeper.CodeUnavailable, "see whether the files that the kubeconfig names are there",
+		return nil, nil, gatekeeper.Errorf(gatekeeper.CodeUnavailable, "see whether the files that the kubeconfig names are there",
 			"connection %q: %w", c.connection, err)
 	}
 	// With the files' contents instead of their names client-go starts nothing that watches them.
 	config.CAFile, config.CertFile, config.KeyFile = "", "", ""
-	api, err := dynamic.NewForConfig(config)
-	if err != nil {
-		return nil, gatekeeper.Errorf(gatekeeper.CodeInvalid, "correct the kubeconfig", "connection %q: %w", c.connection, err)
+	calls, err := rest.HTTPClientFor(config)
+	if err == nil {
+		calls.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		api, err = dynamic.NewForConfigAndClient(config, calls)
 	}
-	return api, nil
+	if err != nil {
+		return nil, nil, gatekeeper.Errorf(gatekeeper.CodeInvalid, "correct the kubeconfig", "connection %q: %w", c.connection, err)
+	}
+	return api, func() { utilnet.CloseIdleConnectionsFor(calls.Transport) }, nil
 }
 
 func (c cluster) config() (*rest.Config, error) {

@@ -35,10 +35,11 @@ func (u *undo) Names() []string { return []string{u.object.String()} }
 
 // Prepare pins the pod template, and proves that the credentials may change it.
 func (u *undo) Prepare(ctx context.Context) (gatekeeper.Target, error) {
-	api, err := u.cluster.client()
+	api, over, err := u.cluster.client()
 	if err != nil {
 		return gatekeeper.Target{}, err
 	}
+	defer over()
 	if err := access(ctx, api, u.cluster, u.object); err != nil {
 		return gatekeeper.Target{}, err
 	}
@@ -92,10 +93,11 @@ func (u *undo) Apply(ctx context.Context, pinned gatekeeper.Target, key gatekeep
 	if err != nil {
 		return gatekeeper.Receipt{}, errors.Join(err, actions.ErrNoEffect)
 	}
-	api, err := u.cluster.client()
+	api, over, err := u.cluster.client()
 	if err != nil {
 		return gatekeeper.Receipt{}, noEffect(err)
 	}
+	defer over()
 	for {
 		w, err := read(ctx, api, u.object)
 		if err != nil {
@@ -161,10 +163,11 @@ func (u *undo) Observe(ctx context.Context, pinned gatekeeper.Target) (gatekeepe
 	if err != nil {
 		return gatekeeper.Live{}, err
 	}
-	api, err := u.cluster.client()
+	api, over, err := u.cluster.client()
 	if err != nil {
 		return gatekeeper.Live{Position: gatekeeper.Unknown, Says: err.Error()}, nil
 	}
+	defer over()
 	w, err := read(ctx, api, u.object)
 	switch {
 	case gatekeeper.CodeOf(err) == gatekeeper.CodeNotFound:

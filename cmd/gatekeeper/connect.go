@@ -39,16 +39,11 @@ func (c *connection) dial() (*client.Client, error) {
 		}
 		token = string(text)
 	}
-	daemon, err := client.New(c.url, strings.TrimSpace(token))
-	if err != nil || c.tls == (httpclient.TLS{}) {
-		return daemon, err
-	}
-	calls, err := httpclient.Config{URL: c.url, TLS: c.tls}.New("the daemon")
+	calls, err := httpclient.Config{URL: c.url, TLS: c.tls, ProxyFromEnvironment: true}.New("the daemon")
 	if err != nil {
-		return nil, err
+		return nil, gatekeeper.Errorf(gatekeeper.CodeInvalid, gatekeeper.HintOf(err), "the daemon can't be asked: %w", err)
 	}
-	daemon.Use(calls)
-	return daemon, nil
+	return client.New(c.url, strings.TrimSpace(token), calls)
 }
 
 func env(name, otherwise string) string {

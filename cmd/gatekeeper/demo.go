@@ -13,6 +13,7 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper/internal/client"
 	"github.com/gatekeeper-engine/gatekeeper/internal/config"
 	"github.com/gatekeeper-engine/gatekeeper/internal/demo"
+	"github.com/gatekeeper-engine/gatekeeper/internal/httpclient"
 )
 
 func demoCommand() *cobra.Command {
@@ -58,8 +59,11 @@ func (d *daemon) perform(ctx context.Context, l net.Listener, shop *demo.Shop, s
 	ctx, over := context.WithCancel(ctx)
 	defer over()
 	show.URL = "http://" + l.Addr().String()
-	var err error
-	if show.Daemon, err = client.New(show.URL, ""); err != nil {
+	calls, err := httpclient.Config{URL: show.URL}.New("the daemon")
+	if err == nil {
+		show.Daemon, err = client.New(show.URL, "", calls)
+	}
+	if err != nil {
 		return errors.Join(err, shop.Close(), l.Close())
 	}
 	g, ctx := errgroup.WithContext(ctx)

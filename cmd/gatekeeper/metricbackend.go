@@ -27,7 +27,7 @@ func (b *metricBackend) open(timeout time.Duration, concurrent int) (*prometheus
 		return nil, nil
 	}
 	return prometheus.New(prometheus.Config{
-		Config:  httpclient.Config{URL: b.url, BearerTokenFile: b.tokenFile},
+		Config:  httpclient.Config{URL: b.url, BearerTokenFile: b.tokenFile, ProxyFromEnvironment: true},
 		Timeout: model.Duration(timeout), MaxConcurrent: concurrent,
 	})
 }

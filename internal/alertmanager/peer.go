@@ -45,8 +45,9 @@ type peer struct {
 }
 
 func newPeer(base *url.URL, c *http.Client, b *book, config Config, counters counters, log *slog.Logger) *peer {
-	capped := &http.Client{Transport: capAnswers{c.Transport}, CheckRedirect: c.CheckRedirect}
-	transport := openapi.NewWithClient(base.Host, base.Path+client.DefaultBasePath, []string{base.Scheme}, capped)
+	capped := *c
+	capped.Transport = capAnswers{c.Transport}
+	transport := openapi.NewWithClient(base.Host, base.Path+client.DefaultBasePath, []string{base.Scheme}, &capped)
 	return &peer{
 		name: base.String(), api: client.New(transport, strfmt.Default).Alert, http: c, book: b,
 		resend: time.Duration(config.Resend), timeout: time.Duration(config.Timeout),

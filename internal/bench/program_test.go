@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,7 +47,7 @@ func startDaemon(b *testing.B, config string) *client.Client {
 	require.NoError(b, os.WriteFile(file, []byte("listen: "+address+"\n"+config), 0o600))
 	servertest.Run(b, path, "serve", "--config", file)
 	servertest.Ready(b, "http://"+address+"/-/ready")
-	c, err := client.New("http://"+address, "")
+	c, err := client.New("http://"+address, "", http.DefaultClient)
 	require.NoError(b, err)
 	return c
 }

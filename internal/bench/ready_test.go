@@ -76,7 +76,7 @@ func startProgram(b *testing.B, path, dir string) *daemon {
 	}
 	d.took = time.Since(start)
 	var err error
-	d.client, err = client.New("http://"+address, "")
+	d.client, err = client.New("http://"+address, "", http.DefaultClient)
 	require.NoError(b, err)
 	return d
 }

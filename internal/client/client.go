@@ -38,22 +38,18 @@ type Client struct {
 	plain *http.Client // for streams, which have no end by themselves
 }
 
-// New gives a client of the daemon at address; token may be empty. Nothing is sent yet.
-func New(address, token string) (*Client, error) {
+// New gives a client of the daemon at address, whose calls h makes; token may be empty. Nothing is sent yet.
+func New(address, token string, h *http.Client) (*Client, error) {
 	u, err := url.Parse(address)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return nil, gatekeeper.Errorf(gatekeeper.CodeInvalid, "write it like http://127.0.0.1:9095", "the daemon's address %q is no http or https address", address)
 	}
-	calls := retryablehttp.NewClient()
-	calls.Logger = nil
-	calls.RetryMax, calls.RetryWaitMin, calls.RetryWaitMax = retries, 200*time.Millisecond, 2*time.Second
-	calls.CheckRetry = retry
-	calls.ErrorHandler = retryablehttp.PassthroughErrorHandler
-	return &Client{base: u, token: strings.TrimSpace(token), calls: calls, plain: calls.HTTPClient}, nil
+	calls := &retryablehttp.Client{
+		HTTPClient: h, RetryMax: retries, RetryWaitMin: 200 * time.Millisecond, RetryWaitMax: 2 * time.Second,
+		CheckRetry: retry, Backoff: retryablehttp.DefaultBackoff, ErrorHandler: retryablehttp.PassthroughErrorHandler,
+	}
+	return &Client{base: u, token: strings.TrimSpace(token), calls: calls, plain: h}, nil
 }
-
-// Use has calls made by h, which knows whom to trust and what to show. It comes before the first call.
-func (c *Client) Use(h *http.Client) { c.calls.HTTPClient, c.plain = h, h }
 
 // Unreachable is the error of a daemon that gave no answer, or could not serve at all.
 type Unreachable struct {

@@ -50,11 +50,9 @@ func cut(*http.Request) (*http.Response, error) {
 
 func over(t *testing.T, answers ...func(*http.Request) (*http.Response, error)) (*Client, *wire) {
 	t.Helper()
-	c, err := New("http://gatekeeper.test/prefix", "secret\n")
-	require.NoError(t, err)
 	w := &wire{answers: answers}
-	c.calls.HTTPClient = &http.Client{Transport: w}
-	c.plain = c.calls.HTTPClient
+	c, err := New("http://gatekeeper.test/prefix", "secret\n", &http.Client{Transport: w})
+	require.NoError(t, err)
 	return c, w
 }
 
@@ -184,7 +182,7 @@ func TestFollowNoticesSilence(t *testing.T) {
 
 func TestNewRefusesBadAddresses(t *testing.T) {
 	for _, a := range []string{"", "nonsense", "ftp://x", "http://", "127.0.0.1:9095"} {
-		_, err := New(a, "")
+		_, err := New(a, "", http.DefaultClient)
 		require.Equal(t, gatekeeper.CodeInvalid, gatekeeper.CodeOf(err), a)
 	}
 }

@@ -93,7 +93,7 @@ func (c ExternalConfig) client(log *slog.Logger) (*clientv3.Client, error) {
 		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
 			MinConnectTimeout: answerWithin,
-		})},
+		}), grpc.WithNoProxy()}, // of the environment: the endpoints are all that is connected to
 		Logger: zap.New(&core{log: log, closing: func() bool { return false }}),
 	}
 	if c.PasswordFile != "" {

@@ -1,5 +1,7 @@
 // Package httpclient makes HTTP clients for the services that Gatekeeper asks or tells by their
-// address: metric backends and Alertmanagers. Certificates are named by file, credentials by file or
+// address: metric backends, Alertmanagers, receivers of messages, the targets of rollbacks. A client
+// sends to its own connection's host and to no other: whatever an answer redirects to, whatever a health
+// file holds, and whatever proxy the environment names. Certificates are named by file, credentials by file or
 // environment variable (package secret); files are
 // read again when they change (prometheus/common/config does that). They never appear in an error.
 package httpclient
@@ -24,6 +26,11 @@ type Config struct {
 	// URL is the service's base address, http or https; a path prefix is kept. It holds no
 	// credentials and no query.
 	URL string `yaml:"url" json:"url"`
+	// ProxyURL is the proxy that requests go through, http or https, without credentials. Default none:
+	// HTTP_PROXY and its like in the environment name none for a daemon.
+	ProxyURL string `yaml:"proxy_url,omitempty" json:"proxy_url,omitempty"`
+	// ProxyFromEnvironment is for commands, whose environment is that of the person who runs them.
+	ProxyFromEnvironment bool `yaml:"-" json:"-"`
 	// Headers go with every request as they are. They are not secret: use HeadersFromFiles for those.
 	Headers map[string]string `yaml:"headers,omitempty" json:"headers,omitempty"`
 	// HeadersFromFiles names for each header the file that holds its value.
@@ -52,6 +59,9 @@ type TLS struct {
 // Validate says what is wrong with the settings, without touching a file or the network.
 func (c Config) Validate() error {
 	if _, err := c.Base(); err != nil {
+		return err
+	}
+	if _, err := c.proxy(); err != nil {
 		return err
 	}
 	if c.BasicAuth != nil && c.BearerTokenFile != "" {
@@ -88,33 +98,70 @@ func (c Config) validateHeaders() error {
 // Base gives the parsed URL without a trailing slash.
 func (c Config) Base() (*url.URL, error) {
 	const hint = "give it as http://host:port or https://host/prefix"
-	u, err := url.Parse(c.URL)
-	switch {
-	case c.URL == "":
+	if c.URL == "" {
 		return nil, invalid(hint, "url is missing")
+	}
+	return address("url", c.URL, hint, "use basic_auth with a password_file")
+}
+
+// proxy gives the parsed ProxyURL; nil: none.
+func (c Config) proxy() (*url.URL, error) {
+	if c.ProxyURL == "" {
+		return nil, nil
+	}
+	const hint = "give it as http://host:port"
+	u, err := address("proxy_url", c.ProxyURL, hint, "a proxy that asks for them can't be used")
+	if err == nil && u.Path != "" {
+		return nil, invalid(hint, "proxy_url holds a path")
+	}
+	return u, err
+}
+
+// address reads the address that a key holds. The hints say what to do about a wrong one, and about credentials.
+func address(key, text, hint, login string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	switch {
 	case err != nil:
 		// The parser's error quotes the address, which may hold a password.
-		return nil, invalid(hint, "url is not a valid address")
+		return nil, invalid(hint, "%s is not a valid address", key)
 	case u.User != nil:
-		return nil, invalid("use basic_auth with a password_file", "url holds credentials")
+		return nil, invalid(login, "%s holds credentials", key)
 	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, invalid(hint, "url begins with %q, want http or https", u.Scheme)
+		return nil, invalid(hint, "%s begins with %q, want http or https", key, u.Scheme)
 	case u.Host == "":
-		return nil, invalid(hint, "url names no host")
+		return nil, invalid(hint, "%s names no host", key)
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, invalid("leave away what follows ? or #", "url holds a query or a fragment")
+		return nil, invalid("leave away what follows ? or #", "%s holds a query or a fragment", key)
 	}
 	u.Path = strings.TrimRight(u.Path, "/")
 	u.RawPath = ""
 	return u, nil
 }
 
-// New gives a client that never follows a redirect, so that credentials stay with the host they
-// are for. Certificates and keys are read at once: one that can't be used is an error.
-func (c Config) New(name string) (*http.Client, error) {
+// New gives a client that sends to the host of URL only, and never follows a redirect: credentials stay with
+// the host they are for. Other addresses are the connection's own where one of also says so. Certificates and
+// keys are read at once: one that can't be used is an error.
+func (c Config) New(name string, also ...func(*url.URL) bool) (*http.Client, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
+	settings, err := c.settings()
+	if err != nil {
+		return nil, err
+	}
+	client, err := commoncfg.NewClientFromConfig(settings, name, commoncfg.WithUserAgent("gatekeeper"))
+	if err != nil {
+		return nil, invalid("check that the files under tls exist and hold PEM", "%s: %v", name, err)
+	}
+	base, err := c.Base()
+	if err != nil {
+		return nil, err
+	}
+	client.Transport = home{base: base, also: also, next: client.Transport}
+	return client, nil
+}
+
+func (c Config) settings() (commoncfg.HTTPClientConfig, error) {
 	settings := commoncfg.HTTPClientConfig{
 		EnableHTTP2: true,
 		TLSConfig: commoncfg.TLSConfig{
@@ -122,18 +169,22 @@ func (c Config) New(name string) (*http.Client, error) {
 			ServerName: c.TLS.ServerName, InsecureSkipVerify: c.TLS.InsecureSkipVerify,
 		},
 	}
-	settings.ProxyFromEnvironment = true
-	var err error
+	proxy, err := c.proxy()
+	if err != nil {
+		return settings, err
+	}
+	settings.ProxyURL.URL = proxy
+	settings.ProxyFromEnvironment = c.ProxyFromEnvironment && proxy == nil
 	if c.BearerTokenFile != "" {
 		settings.Authorization = &commoncfg.Authorization{Type: "Bearer"}
 		if settings.Authorization.Credentials, settings.Authorization.CredentialsFile, err = reference(c.BearerTokenFile); err != nil {
-			return nil, err
+			return settings, err
 		}
 	}
 	if b := c.BasicAuth; b != nil {
 		settings.BasicAuth = &commoncfg.BasicAuth{Username: b.Username}
 		if settings.BasicAuth.Password, settings.BasicAuth.PasswordFile, err = reference(b.PasswordFile); err != nil {
-			return nil, err
+			return settings, err
 		}
 	}
 	if len(c.Headers)+len(c.HeadersFromFiles) > 0 {
@@ -144,7 +195,7 @@ func (c Config) New(name string) (*http.Client, error) {
 		for name, from := range c.HeadersFromFiles {
 			value, file, err := reference(from)
 			if err != nil {
-				return nil, err
+				return settings, err
 			}
 			header := commoncfg.Header{}
 			if file != "" {
@@ -155,11 +206,7 @@ func (c Config) New(name string) (*http.Client, error) {
 			settings.HTTPHeaders.Headers[name] = header
 		}
 	}
-	client, err := commoncfg.NewClientFromConfig(settings, name, commoncfg.WithUserAgent("gatekeeper"))
-	if err != nil {
-		return nil, invalid("check that the files under tls exist and hold PEM", "%s: %v", name, err)
-	}
-	return client, nil
+	return settings, nil
 }
 
 // reference gives the secret of an environment variable, or the file, which is read for every request.

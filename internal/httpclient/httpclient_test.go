@@ -1,10 +1,13 @@
 package httpclient
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,6 +26,9 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 		"scheme":         {Config{URL: "ftp://host"}, `"ftp"`},
 		"no host":        {Config{URL: "http://"}, "no host"},
 		"query":          {Config{URL: "http://host?token=s3cret"}, "query"},
+		"proxy login":    {Config{URL: "http://h", ProxyURL: "http://user:s3cret@proxy"}, "proxy_url holds credentials"},
+		"proxy scheme":   {Config{URL: "http://h", ProxyURL: "socks5://proxy"}, `proxy_url begins with "socks5"`},
+		"proxy path":     {Config{URL: "http://h", ProxyURL: "http://proxy/path"}, "proxy_url holds a path"},
 		"both auths":     {Config{URL: "http://h", BasicAuth: &BasicAuth{"u", "f"}, BearerTokenFile: "f"}, "exclude"},
 		"half basic":     {Config{URL: "http://h", BasicAuth: &BasicAuth{Username: "u"}}, "password_file"},
 		"half cert":      {Config{URL: "http://h", TLS: TLS{CertFile: "c"}}, "belong together"},
@@ -78,6 +84,68 @@ func TestClientKeepsCredentialsAtHome(t *testing.T) {
 	require.NoError(t, err)
 	defer client.CloseIdleConnections()
 	require.Equal(t, http.StatusTemporaryRedirect, get(t, client, server.URL))
+}
+
+// Whatever got into an address, only the connection's own scheme, host and port are asked.
+func TestClientAsksItsOwnHostOnly(t *testing.T) {
+	stranger := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		t.Error("somebody else was asked")
+	}))
+	defer stranger.Close()
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	c := Config{URL: server.URL + "/prefix"}
+	client, err := c.New("test")
+	require.NoError(t, err)
+	defer client.CloseIdleConnections()
+	for _, address := range []string{stranger.URL, strings.Replace(server.URL, "http:", "https:", 1), stranger.URL + "/" + server.URL} {
+		_, err = client.Post(address+"/s3cret", "text/plain", strings.NewReader("body"))
+		require.ErrorContains(t, err, "not for the connection's own host", address)
+		require.NotContains(t, errors.Unwrap(err).Error(), "s3cret")
+	}
+	require.Equal(t, http.StatusOK, get(t, client, server.URL+"/elsewhere"))
+
+	client, err = c.New("test", func(u *url.URL) bool { return u.Path == "/mine" })
+	require.NoError(t, err)
+	defer client.CloseIdleConnections()
+	_, err = client.Get(stranger.URL)
+	require.ErrorContains(t, err, "not for the connection's own host")
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer other.Close()
+	require.Equal(t, http.StatusOK, get(t, client, other.URL+"/mine"))
+}
+
+// Environments name a proxy for commands, and none for a daemon. No proxy is ever used for an address on
+// loopback, but 0.0.0.0, which leads there too, counts as another machine's.
+func TestProxies(t *testing.T) {
+	proxied := ""
+	proxy := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { proxied = r.URL.String() }))
+	defer proxy.Close()
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	address := strings.Replace(server.URL, "127.0.0.1", "0.0.0.0", 1)
+	for name, one := range map[string]struct {
+		config      Config
+		environment string
+		through     bool
+	}{
+		"a daemon":           {Config{}, proxy.URL, false},
+		"a daemon's setting": {Config{ProxyURL: proxy.URL}, "http://127.0.0.1:1", true},
+		"a command":          {Config{ProxyFromEnvironment: true}, proxy.URL, true},
+		"both":               {Config{ProxyURL: proxy.URL, ProxyFromEnvironment: true}, "http://127.0.0.1:1", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("HTTP_PROXY", one.environment)
+			t.Setenv("NO_PROXY", "")
+			proxied = ""
+			one.config.URL = address
+			client, err := one.config.New("test")
+			require.NoError(t, err)
+			defer client.CloseIdleConnections()
+			require.Equal(t, http.StatusOK, get(t, client, address+"/a"))
+			require.Equal(t, one.through, proxied == address+"/a", proxied)
+		})
+	}
 }
 
 func TestClientTrustsTheNamedAuthorityOnly(t *testing.T) {

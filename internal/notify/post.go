@@ -81,8 +81,10 @@ func (p Post) Send(ctx context.Context, client *http.Client, log *slog.Logger) e
 	if t.judge == nil {
 		t.judge = Answer.Taken
 	}
+	timed := *client
+	timed.Timeout = tryFor
 	c := retryablehttp.Client{
-		HTTPClient: &http.Client{Transport: client.Transport, CheckRedirect: client.CheckRedirect, Timeout: tryFor},
+		HTTPClient: &timed,
 		RetryMax:   maxTries - 1, RetryWaitMin: firstWait, RetryWaitMax: longWait,
 		CheckRetry: t.again, Backoff: t.wait, PrepareRetry: sign, ErrorHandler: retryablehttp.PassthroughErrorHandler,
 	}

@@ -19,8 +19,10 @@ type Config struct {
 	RoutingKeyFile string `yaml:"routing_key_file" json:"routing_key_file"`
 	// URL is the base of the Events API. Default https://events.pagerduty.com; for accounts in
 	// Europe https://events.eu.pagerduty.com.
-	URL string         `yaml:"url,omitempty" json:"url,omitempty"`
-	TLS httpclient.TLS `yaml:"tls,omitempty" json:"tls,omitzero"`
+	URL string `yaml:"url,omitempty" json:"url,omitempty"`
+	// ProxyURL is the proxy that requests go through. Default none, whatever the environment says.
+	ProxyURL string         `yaml:"proxy_url,omitempty" json:"proxy_url,omitempty"`
+	TLS      httpclient.TLS `yaml:"tls,omitempty" json:"tls,omitzero"`
 
 	notify.Filter `yaml:",inline"`
 }
@@ -44,7 +46,7 @@ func (c Config) http() httpclient.Config {
 	if base == "" {
 		base = "https://events.pagerduty.com"
 	}
-	return httpclient.Config{URL: base, TLS: c.TLS}
+	return httpclient.Config{URL: base, ProxyURL: c.ProxyURL, TLS: c.TLS}
 }
 
 func invalid(hint, format string, args ...any) error {

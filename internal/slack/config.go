@@ -6,6 +6,7 @@ package slack
 import (
 	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/internal/httpclient"
@@ -25,8 +26,10 @@ type Config struct {
 	// Channel is the id of the bot's channel, such as C0123456789; needed with TokenFile.
 	Channel string `yaml:"channel,omitempty" json:"channel,omitempty"`
 	// APIURL is the base of Slack's Web API. Default https://slack.com/api.
-	APIURL string         `yaml:"api_url,omitempty" json:"api_url,omitempty"`
-	TLS    httpclient.TLS `yaml:"tls,omitempty" json:"tls,omitzero"`
+	APIURL string `yaml:"api_url,omitempty" json:"api_url,omitempty"`
+	// ProxyURL is the proxy that requests go through. Default none, whatever the environment says.
+	ProxyURL string         `yaml:"proxy_url,omitempty" json:"proxy_url,omitempty"`
+	TLS      httpclient.TLS `yaml:"tls,omitempty" json:"tls,omitzero"`
 
 	notify.Filter `yaml:",inline"`
 }
@@ -44,7 +47,11 @@ func (c Config) Validate() error {
 		return invalid("", "slack %q: api_url is only for token_file", c.Name)
 	}
 	if err := c.http().Validate(); err != nil {
-		return invalid(gatekeeper.HintOf(err), "slack %q: api_%v", c.Name, err)
+		says := err.Error()
+		if strings.HasPrefix(says, "url ") {
+			says = "api_" + says // as the key is called here
+		}
+		return invalid(gatekeeper.HintOf(err), "slack %q: %s", c.Name, says)
 	}
 	return c.Filter.Validate(notify.Events())
 }
@@ -55,7 +62,7 @@ func (c Config) http() httpclient.Config {
 	if base == "" {
 		base = "https://slack.com/api"
 	}
-	return httpclient.Config{URL: base, BearerTokenFile: c.TokenFile, TLS: c.TLS}
+	return httpclient.Config{URL: base, ProxyURL: c.ProxyURL, BearerTokenFile: c.TokenFile, TLS: c.TLS}
 }
 
 // webhook reads the address of the incoming webhook. Errors never show it.
@@ -69,6 +76,29 @@ func (c Config) webhook() (string, error) {
 		return "", invalid("copy it from the app's page, Incoming Webhooks", "slack %q: %s holds no webhook URL", c.Name, c.WebhookURLFile)
 	}
 	return text, nil
+}
+
+// hook says whether an address is at the host of the incoming webhook, as its file names it now.
+func (c Config) hook(u *url.URL) bool {
+	if c.WebhookURLFile == "" {
+		return false
+	}
+	address, err := c.webhook()
+	if err != nil {
+		return false
+	}
+	own, err := url.Parse(address)
+	return err == nil && u.Scheme == own.Scheme && u.Host == own.Host
+}
+
+// ours says whether an address that Slack gave is its own: that of the Web API's host, or below slack.com.
+func (c Config) ours(u *url.URL) bool {
+	base, err := url.Parse(c.http().URL)
+	if err != nil || u.User != nil {
+		return false
+	}
+	return u.Scheme == base.Scheme && u.Host == base.Host ||
+		u.Scheme == "https" && (u.Hostname() == "slack.com" || strings.HasSuffix(u.Hostname(), ".slack.com"))
 }
 
 func invalid(hint, format string, args ...any) error {

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/gatekeeper-engine/gatekeeper/internal/notify"
@@ -38,7 +37,7 @@ func (s *Slack) upload(ctx context.Context, log *slog.Logger, p *notify.Picture,
 	if err != nil {
 		return err
 	}
-	if !s.ours(place.UploadURL) {
+	if to, err := url.Parse(place.UploadURL); err != nil || !s.config.ours(to) {
 		return errors.New("Slack names an address for the picture that is not its own")
 	}
 	err = notify.Post{URL: place.UploadURL, Header: http.Header{"Content-Type": {"image/png"}}, Body: png}.Send(ctx, s.uploads, log)
@@ -59,15 +58,4 @@ func (s *Slack) upload(ctx context.Context, log *slog.Logger, p *notify.Picture,
 	}
 	_, err = s.call(ctx, log, "files.completeUploadExternal", "", body)
 	return err
-}
-
-// ours says whether an address that Slack gave is its own: that of the Web API's host, or below slack.com.
-func (s *Slack) ours(address string) bool {
-	u, err := url.Parse(address)
-	base, wrong := url.Parse(s.config.http().URL)
-	if err != nil || wrong != nil || u.User != nil {
-		return false
-	}
-	return u.Scheme == base.Scheme && u.Host == base.Host ||
-		u.Scheme == "https" && (u.Hostname() == "slack.com" || strings.HasSuffix(u.Hostname(), ".slack.com"))
 }

@@ -41,13 +41,13 @@ func New(c Config, channel notify.Channel) (*Slack, error) {
 	} else if _, err := secret.Read(c.TokenFile); err != nil {
 		return nil, err
 	}
-	client, err := c.http().New("slack")
+	client, err := c.http().New("slack", c.hook)
 	if err != nil {
 		return nil, err
 	}
 	plain := c.http()
 	plain.BearerTokenFile = ""
-	uploads, err := plain.New("slack")
+	uploads, err := plain.New("slack", c.ours)
 	if err != nil {
 		return nil, err
 	}

@@ -48,6 +48,7 @@ func newScraper(jobs []Job, into storage.AppendableV2, log *slog.Logger, reg pro
 		pools = append(pools, map[string]any{
 			"job_name": pool, "scrape_interval": j.Interval.String(), "scrape_timeout": j.Timeout.String(),
 			"metrics_path": j.MetricsPath, "scheme": j.Scheme,
+			"follow_redirects": false, // a target is half trusted: it must not send the daemon elsewhere
 		})
 		s.targets[pool] = []*targetgroup.Group{j.group(pool)}
 	}
