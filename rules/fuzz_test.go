@@ -92,6 +92,10 @@ func FuzzTemplate(f *testing.F) {
 		`{{ printf "%99d" 1 }}{{ reReplaceAll "(.)" "$1$1" "abc" }}`, `{{ if and $value (eq $labels.a "b") }}x{{ else }}y{{ end }}`,
 		`{{ $a := "xx" }}{{ $a = print $a $a }}{{ $a | js | html | urlquery }}`, `{{ index $labels "a" }}{{ slice "abc" 1 2 }}{{ len $labels }}{{ call 1 }}`,
 		`{{ graphLink "up" }}{{ toTime 1e300 }}{{ humanizeDuration "-Inf" }}{{ args 1 "2" | printf "%v" }}{{ break }}`,
+		`{{ define "a" }}{{ range . }}{{ template "b" . }}{{ end }}{{ end }}{{ define "b" }}{{ .Value }}{{ end }}{{ template "a" (query "x") }}`,
+		`{{ block "x" $labels }}{{ range $k, $v := . }}{{ range $i := len $k }}{{ $v }}{{ continue }}{{ end }}{{ break }}{{ end }}{{ end }}`,
+		`{{ $x := "x" }}{{ range 1000000000 }}{{ $x = printf "%s%s" $x $x }}{{ end }}`, `{{ range 1000000000 }}{{ end }}{{ $a := args 1 }}{{ $a = args $a $a }}{{ $a }}`,
+		`{{ match "(x*)*(y|[a-z]{1,9})*$" "xxxx" }}{{ (toTime 1).Format "Mon 2 Jan" }}{{ (toDuration 1.5).Seconds }}{{ range toDuration 9 }}{{ end }}`,
 	} {
 		f.Add(text, 1.5)
 	}

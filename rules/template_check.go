@@ -50,11 +50,13 @@ func checkedTemplate(text string) *badTemplate {
 	c := callGraph{calls: map[string][]*parse.TemplateNode{}}
 	for _, defined := range t.Templates() {
 		c.names = append(c.names, defined.Name())
-		if bad := c.read(text, defined.Name(), defined.Root); bad != nil {
+	}
+	slices.Sort(c.names)
+	for _, name := range c.names {
+		if bad := c.read(text, name, t.Lookup(name).Root); bad != nil {
 			return bad
 		}
 	}
-	slices.Sort(c.names)
 	return c.check(text)
 }
 

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -162,7 +163,7 @@ func (p patterns) match(expr, text string) (bool, error) {
 func (p patterns) replace(expr, with, text string) (string, error) {
 	re, err := p.get(expr, text)
 	if err != nil {
-		if _, bad := err.(*syntax.Error); bad {
+		if bad := new(syntax.Error); errors.As(err, &bad) {
 			err = fmt.Errorf("regexp: Compile(%s): %w", likeRegexp(expr), err)
 		}
 		return "", err

@@ -168,6 +168,7 @@ func weigh(v reflect.Value, depth int) int {
 			bytes += weigh(v.Field(i), depth+1)
 		}
 		return bytes
+	default:
+		return small
 	}
-	return small
 }

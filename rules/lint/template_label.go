@@ -17,7 +17,12 @@ var checkTemplateLabel = &Spec{
 	rule:  lintTemplateLabel,
 }
 
-var labelUse = regexp.MustCompile(`(?:\$labels|\.Labels)\.([A-Za-z_]\w*)`)
+// labelUse finds labels by name. Where a template goes into a sample of a query, .Labels may be that one's.
+var (
+	labelUse   = regexp.MustCompile(`(?:\$labels|\.Labels)\.([A-Za-z_]\w*)`)
+	shortUse   = regexp.MustCompile(`\$labels\.([A-Za-z_]\w*)`)
+	otherLabel = regexp.MustCompile(`\b(?:range|with|define|block|first)\b`)
+)
 
 func lintTemplateLabel(r *rule) []finding {
 	has, known := carried(r.AST)
@@ -27,7 +32,11 @@ func lintTemplateLabel(r *rule) []finding {
 	var found []finding
 	look := func(texts map[string]string, place func(name string, from, to int) rules.Place) {
 		for _, name := range slices.Sorted(maps.Keys(texts)) {
-			for _, m := range labelUse.FindAllStringSubmatchIndex(texts[name], -1) {
+			use := labelUse
+			if otherLabel.MatchString(texts[name]) {
+				use = shortUse
+			}
+			for _, m := range use.FindAllStringSubmatchIndex(texts[name], -1) {
 				label := texts[name][m[2]:m[3]]
 				if has[label] {
 					continue

@@ -118,11 +118,16 @@ var (
 		{"value": "{{ $value }}"},
 		{"name": `{{ $labels.__name__ }}`, "alertname": "other"},
 		{"broken": "{{ $labels.pod | humanize }}"},
+		{"owner": `{{ define "who" }}{{ if . }}{{ . }}{{ else }}nobody{{ end }}{{ end }}{{ template "who" $labels.pod }}`},
 		{"coarse": `{{ if gt $value 3.0 }}high{{ else }}low{{ end }}`},
 	}
 	annotationTemplates = []string{
 		"plain", "{{ $value }}", "{{ $labels.pod }} {{ $labels.missing }}", "{{ $labels }}",
-		"{{ range $k, $v := $labels }}{{ $k }}={{ $v }};{{ end }}", "{{ $externalLabels.dc }} {{ externalURL }}",
+		"{{ range $k, $v := $labels }}{{ $k }}={{ $v }};{{ end }}",
+		`{{ define "pair" }}{{ .arg0 }}={{ .arg1 }}{{ end }}{{ range $k, $v := $labels }}{{ template "pair" (args $k $v) }} {{ end }}`,
+		`{{ range $k, $_ := $labels }}{{ range $l, $_ := $labels }}{{ if eq $k $l }}{{ continue }}{{ end }}{{ $k }}-{{ $l }} {{ end }}{{ else }}none{{ end }}`,
+		`{{ block "who" .Labels }}{{ with .pod }}{{ . }}{{ else }}all pods{{ end }}{{ end }}{{ $labels.pod }}`,
+		"{{ $externalLabels.dc }} {{ externalURL }}",
 	}
 	floatTemplates = []string{
 		"{{ $value | humanize }}", "{{ $value | humanizePercentage }}", "{{ $value | humanize1024 }}", "{{ $value | humanizeDuration }}",
@@ -132,6 +137,13 @@ var (
 		`{{ "a-b" | title }} {{ "A" | toLower }} {{ "a" | toUpper }} {{ match "a.*" "abc" }} {{ reReplaceAll "a(.)" "$1$1" "ab" }}`,
 		`{{ graphLink "up" }} {{ tableLink "up" }} {{ "a:1" | stripPort }} {{ "a.b:1" | stripDomain }} {{ "<a>" | html }} {{ "a b" | urlquery }} {{ urlQueryEscape "a b" }}`,
 		`{{ toTime 60 }} {{ toDuration 61.5 }} {{ parseDuration "1h2m" }} {{ now }} {{ pathPrefix }} {{ safeHtml "<b>" }} {{ args 1 2 }}`,
+		`{{ define "line" }}{{ .Labels.pod }}: {{ template "n" .Value }}{{ end }}{{ define "n" -}} {{ . | humanize }} {{- end }}{{ range query "temp" | sortByLabel "pod" }}{{ template "line" . }}, {{ end }}`,
+		`{{ range $i, $a := query "temp" | sortByLabel "pod" }}{{ range $j, $b := query "warmth" | sortByLabel "pod" }}{{ if lt $i $j }}{{ $a.Value }}<{{ $b.Value }} {{ end }}{{ end }}{{ end }}`,
+		`{{ $sum := 0.0 }}{{ $n := 0 }}{{ range query "temp" }}{{ $sum = .Value }}{{ $n = len .Labels }}{{ break }}{{ end }}{{ $n }}`,
+		`{{ range 3 }}{{ range $i := 2 }}{{ $i }}{{ end }}{{ . }} {{ end }}{{ range $i, $v := 5 }}{{ end }}`,
+		"{{ define `bad` }}\n{{ . | humanize }}{{ end }}\n\n {{ if true }}{{ range 1 }} {{ template `bad` $labels }}{{ end }}{{ end }}",
+		`{{ range $value }}x{{ end }}`, `{{ range $labels }}{{ .x }}{{ end }}`, `{{ block "x" (query "temp") }}{{ len . }}{{ range . }}{{ humanize .Labels }}{{ end }}{{ end }}`,
+		`{{ $labels := args "a" "b" }}{{ range $labels }}{{ range $labels }}{{ . }}{{ end }}{{ end }}{{ (toTime 90).Format "15:04:05" }}`,
 		`{{ if eq $labels.pod "a" }}first{{ else if $labels.pod }}other{{ end }}{{ $x := 1 }}{{ $x = 2 }}{{ print $x "y" | js }}`,
 	}
 )

@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 	theirs "github.com/prometheus/prometheus/rules"
+	"github.com/prometheus/prometheus/template"
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatekeeper-engine/gatekeeper"
@@ -223,10 +225,20 @@ func TestDifferenceHistogramInTemplate(t *testing.T) {
 	require.Contains(t, active[0].Annotations["summary"], "{count:1, sum:2, [-0.5,0.5]:1}")
 }
 
-// Difference 5: a release has no label or template as long as it likes; see the caps in package rules.
+// Difference 5: a template does not run as long as it likes, see the caps in package rules. What Prometheus
+// finds when the alert fires, after a while or never, is told when the file is read.
 func TestDifferenceCapsOfTemplates(t *testing.T) {
-	_, err := rules.Load(rules.Bundle{File: `groups: [{name: g, rules: [{alert: A, expr: x, annotations: {summary: '{{ range 1000000000 }}x{{ end }}'}}]}]`})
-	require.ErrorContains(t, err, "a loop can go over $labels only")
+	for text, says := range map[string]string{
+		`{{ range 1000000000 }}{{ end }}`:                                           "takes more than 200000 steps",
+		`{{ range 1000000000 }}x{{ end }}`:                                          "more than 65536 bytes",
+		`{{ define "a" }}{{ template "a" }}{{ end }}`:                               "templates call themselves without end: a → a",
+		`{{ template "no" }}`:                                                       `template "no" is not defined`,
+		`{{ define "x" }}1{{ end }}{{ (toTime 1).Format "1" | (toTime 1).Format }}`: "Format takes its layout as a text in quotes only",
+	} {
+		require.NoError(t, template.NewTemplateExpander(t.Context(), text, "__alert_A", nil, 0, nil, address, nil).ParseTest(), text)
+		_, err := rules.Load(rules.Bundle{File: fmt.Sprintf(`groups: [{name: g, rules: [{alert: A, expr: x, annotations: {summary: '%s'}}]}]`, text)})
+		require.ErrorContains(t, err, says)
+	}
 }
 
 // keep_firing_for keeps an alert of Prometheus; a release's breach it only keeps waiting: it decides

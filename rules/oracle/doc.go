@@ -5,6 +5,6 @@
 //	go test ./... -oracle.cases 20000 -oracle.seed 7
 //
 // Where a release must not do what Prometheus does, a test of the package shows the difference:
-// time that nobody answered for, the extra look at the end of `for`, a group's limit, and what
-// a template can do with a native histogram.
+// time that nobody answered for, the extra look at the end of `for`, a group's limit, what
+// a template can do with a native histogram, and how much work templates may be.
 package oracle
