@@ -39,7 +39,7 @@ func unavailable(doing string, err error) error {
 	switch {
 	case errors.Is(err, rpctypes.ErrNoSpace):
 		return gatekeeper.Errorf(gatekeeper.CodeUnavailable,
-			"Move the data directory away and start with an empty one once no release is open; the old one keeps the record. In an etcd of your own: compact and defragment it, or raise its quota, then disarm its alarm.",
+			"Stop the daemon and make room with: gatekeeper store prune --data-dir DIR --older-than AGE. In an etcd of your own: prune with --config FILE, compact and defragment it, or raise its quota, then disarm its alarm.",
 			"%s: the store has reached its quota and takes no more facts; %s: %w", doing, meanwhile, err)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return gatekeeper.Errorf(gatekeeper.CodeUnavailable, "",
