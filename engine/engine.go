@@ -251,7 +251,7 @@ func (e *Engine) Facts(ctx context.Context, id string) ([]gatekeeper.Fact, error
 	if errors.Is(err, gatekeeper.ErrNotFound) {
 		return nil, &gatekeeper.Error{
 			Code: gatekeeper.CodeNotFound, Message: fmt.Sprintf("there is no release %q", id),
-			Hint: "list them with: gatekeeper release list", Err: err,
+			Hint: "list them with: gatekeeper release list; old ones are removed by the store's retention", Err: err,
 		}
 	}
 	return facts, err
@@ -266,6 +266,9 @@ func (e *Engine) List(ctx context.Context, q gatekeeper.Listing) ([]gatekeeper.R
 	releases := make([]gatekeeper.Release, 0, len(ids))
 	for _, id := range ids {
 		r, err := e.Release(ctx, id)
+		if gatekeeper.CodeOf(err) == gatekeeper.CodeNotFound {
+			continue // removed by retention meanwhile
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -30,6 +30,9 @@ func (e *Engine) readHistory(ctx context.Context) error {
 	}
 	for i := len(ids) - 1; i >= 0; i-- { // oldest first, so that the newest has the last word
 		r, err := e.Release(ctx, ids[i])
+		if gatekeeper.CodeOf(err) == gatekeeper.CodeNotFound {
+			continue // removed by retention meanwhile
+		}
 		if err != nil {
 			return err
 		}
