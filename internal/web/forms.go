@@ -121,6 +121,7 @@ func by(v visit) engine.By {
 // turn turns the kill switch.
 func (s *site) turn(v visit) {
 	var err error
+	var is engine.KillSwitch
 	switch on := v.r.PostFormValue("on") == "true"; {
 	case !v.May(api.ScopeOperate):
 		err = gatekeeper.Errorf(gatekeeper.CodeRefused, "ask the operator for the scope", "the token %s does not have the scope operate: nothing was done", v.Name())
@@ -128,10 +129,14 @@ func (s *site) turn(v visit) {
 		err = gatekeeper.Errorf(gatekeeper.CodeRefused, "ask the operator for a token without services",
 			"the token %s is for some services only, and the kill switch concerns all of them: nothing was done", v.Name())
 	default:
-		_, err = s.Engine.SetKillSwitch(v.r.Context(), on, by(v))
+		is, err = s.Engine.SetKillSwitch(v.r.Context(), on, by(v))
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		s.showSwitch(v, api.ProblemOf(err))
+		return
+	case is.Unrecorded != "":
+		s.showSwitch(v, &api.Problem{Status: http.StatusOK, Detail: is.Unrecorded, Hint: "It is tried again until it is recorded."})
 		return
 	}
 	see(v.w, v.root+"kill-switch")

@@ -195,8 +195,19 @@ func stamp(r gatekeeper.Release, facts []gatekeeper.Fact, rule string) string {
 
 func (s *site) killSwitch(v visit) { s.showSwitch(v, nil) }
 
+// switchBody is the page of the kill switch.
+type switchBody struct {
+	Last *gatekeeper.AuditRecord // of its turns; nil: it is not known
+}
+
 func (s *site) showSwitch(v visit, problem *api.Problem) {
-	status, p := http.StatusOK, page{Title: "Kill switch", URL: v.root + "kill-switch", Problem: problem}
+	ctx, stop := context.WithTimeout(v.r.Context(), freshness)
+	defer stop()
+	last, err := s.Engine.LastTurn(ctx)
+	if err != nil { // the switch works all the same
+		s.Log.Warn("who turned the kill switch last is not shown", "err", err)
+	}
+	status, p := http.StatusOK, page{Title: "Kill switch", URL: v.root + "kill-switch", Problem: problem, Body: switchBody{last}}
 	if problem != nil {
 		status = problem.Status
 	}

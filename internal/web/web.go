@@ -20,6 +20,7 @@ type Engine interface {
 	api.Verbs
 	api.Switch
 	Unwritten(ctx context.Context, id string) ([]gatekeeper.Judged, error)
+	LastTurn(ctx context.Context) (*gatekeeper.AuditRecord, error)
 }
 
 // Config is what the pages show. Engine and Log are needed.

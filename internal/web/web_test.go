@@ -144,6 +144,7 @@ func TestFormsAsk(t *testing.T) {
 	require.True(t, s.engine.KillSwitch().On)
 	require.Contains(t, b.get("/").text, "The kill switch is on")
 	b.send("/kill-switch", "/kill-switch", "on", "false")
+	require.Contains(t, b.get("/kill-switch").text, "Last turned off by local, ")
 	require.False(t, s.engine.KillSwitch().On)
 }
 
