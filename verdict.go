@@ -87,6 +87,7 @@ type Active struct {
 // track after one more reading and changes nothing.
 type Track struct {
 	Rule         string    `json:"rule"`
+	For          Duration  `json:"for,omitempty"`          // the rule's, for who has the track without the rule
 	Verdict      Verdict   `json:"verdict,omitempty"` // of the latest reading
 	Active       []Active  `json:"active,omitempty"`  // earliest first
 	LastSlot     time.Time `json:"last_slot,omitzero"`
@@ -109,19 +110,19 @@ func (t Track) Pending() time.Time {
 
 // Due says when the rule's `for` is full if nothing but bad answers comes from now on: the
 // instant of the one extra evaluation. Zero when nothing is active.
-func (t Track) Due(wait time.Duration) time.Time {
+func (t Track) Due() time.Time {
 	var due time.Time
 	for _, a := range t.Active {
-		if d := a.ActiveAt.Add(wait + time.Duration(a.Unanswered)); due.IsZero() || d.Before(due) {
+		if d := a.ActiveAt.Add(time.Duration(t.For + a.Unanswered)); due.IsZero() || d.Before(due) {
 			due = d
 		}
 	}
 	return due
 }
 
-// Full says whether some identity has been active for wait of answered time at slot now.
-func (t Track) Full(now time.Time, wait time.Duration) bool {
-	due := t.Due(wait)
+// Full says whether some identity has been active for the rule's `for` of answered time at slot now.
+func (t Track) Full(now time.Time) bool {
+	due := t.Due()
 	return !due.IsZero() && !now.Before(due)
 }
 

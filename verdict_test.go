@@ -67,26 +67,27 @@ func TestTrackPending(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			track := story(test.story)
+			track.For = Duration(time.Minute)
 			if test.since < 0 {
 				require.Zero(t, track.Pending())
-				require.Zero(t, track.Due(time.Minute))
-				require.False(t, track.Full(at(1e6), 0))
+				require.Zero(t, track.Due())
+				require.False(t, track.Full(at(1e6)))
 				return
 			}
 			require.Equal(t, at(test.since), track.Pending())
-			require.Equal(t, at(test.due), track.Due(time.Minute))
-			require.False(t, track.Full(at(test.due).Add(-1), time.Minute))
-			require.True(t, track.Full(at(test.due), time.Minute))
+			require.Equal(t, at(test.due), track.Due())
+			require.False(t, track.Full(at(test.due).Add(-1)))
+			require.True(t, track.Full(at(test.due)))
 		})
 	}
 }
 
 func TestTrackWithoutForIsFullAtOnce(t *testing.T) {
-	require.True(t, story("u").Full(at(0), 0))
+	require.True(t, story("u").Full(at(0)))
 }
 
 func TestTrackIdentities(t *testing.T) {
-	var track Track
+	track := Track{For: Duration(time.Minute)}
 	for i, active := range [][]string{{"b"}, {"a", "b"}, {"a", "c"}, {"c", "a"}} {
 		track = track.Next(reading(i*15, Unhealthy, active...), slot)
 	}
@@ -97,7 +98,7 @@ func TestTrackIdentities(t *testing.T) {
 	require.Equal(t, []Active{
 		{Identity: "c", ActiveAt: at(30), Unanswered: Duration(slot)}, {Identity: "d", ActiveAt: at(75)},
 	}, track.Active)
-	require.Equal(t, at(30+60+15), track.Due(time.Minute))
+	require.Equal(t, at(30+60+15), track.Due())
 }
 
 func TestTrackForgetsTheLatestIdentities(t *testing.T) {
@@ -130,7 +131,7 @@ func TestTrackConfirm(t *testing.T) {
 	for _, v := range []Verdict{Healthy, NoTraffic, NoData, Lopsided, NoAnswer} {
 		require.Equal(t, track, track.Confirm(reading(20, v)), "between slots nothing is reset")
 	}
-	require.False(t, track.Confirm(reading(20, Unhealthy, "new")).Full(at(20), 0), "another series is no confirmation")
+	require.False(t, track.Confirm(reading(20, Unhealthy, "new")).Full(at(20)), "another series is no confirmation")
 	require.Equal(t, Track{}, Track{}.Confirm(reading(20, Unhealthy)))
 }
 
@@ -175,7 +176,7 @@ func TestTrackNeverInventsBadTime(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	const wait = time.Minute
 	for range 2000 {
-		var track Track
+		track := Track{For: Duration(wait)}
 		run, bad := false, time.Duration(0) // the present run of bad slots and its answered time
 		for i := range 40 {
 			v := []Verdict{Unhealthy, Unhealthy, Healthy, NoTraffic, NoData, Lopsided, NoAnswer}[random.IntN(7)]
@@ -186,10 +187,10 @@ func TestTrackNeverInventsBadTime(t *testing.T) {
 			track = track.Next(reading(i*15, v), slot)
 			run = run || v == Unhealthy
 			if v == Unhealthy {
-				require.Equal(t, bad >= wait, track.Full(now, wait), "slot %d", i)
+				require.Equal(t, bad >= wait, track.Full(now), "slot %d", i)
 				bad += slot
 			} else {
-				require.False(t, bad < wait && track.Full(now, wait), "slot %d: full without an answer", i)
+				require.False(t, bad < wait && track.Full(now), "slot %d: full without an answer", i)
 			}
 			require.Equal(t, run, !track.Pending().IsZero())
 		}

@@ -138,7 +138,7 @@ func (u *run) tellBreach(h harm, why string, would bool) error {
 // othersMayBreach says whether to wait a moment for rules that could breach at this very slot.
 func (u *run) othersMayBreach(now time.Time) bool {
 	waiting := slices.ContainsFunc(u.watches, func(w *watch) bool {
-		due := w.Track().Due(w.Rule.For)
+		due := w.Track().Due()
 		return u.busy[w.job] && !w.Full() && (w.Rule.For == 0 || !due.IsZero() && !due.After(now))
 	})
 	if !waiting {

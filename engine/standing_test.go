@@ -23,7 +23,7 @@ func TestStandings(t *testing.T) {
 		require.Equal(t, gatekeeper.Unhealthy, s.Latest.Verdict)
 		require.Len(t, s.Latest.Active, 1)
 		require.Equal(t, s.Latest.Active[0], s.Track.Active[0].Identity)
-		require.False(t, s.Track.Full(s.At, s.Rule.For))
+		require.False(t, s.Track.Full(s.At))
 		require.WithinDuration(t, w.d.Add(4*mnt), s.At, 15*time.Second)
 		w.to(10 * mnt)
 		all, err = w.e.Standings(t.Context())

@@ -20,8 +20,8 @@ func (w *world) trail(id string) []gatekeeper.Point {
 // fullAt gives when the slots up to then fill `for`.
 func fullAt(trail []gatekeeper.Point, wait, interval time.Duration) time.Time {
 	for i, p := range trail {
-		track := gatekeeper.Track{}.Along(trail[:i+1], interval)
-		if p.Verdict == gatekeeper.Unhealthy && track.Full(p.At, wait) {
+		track := gatekeeper.Track{For: gatekeeper.Duration(wait)}.Along(trail[:i+1], interval)
+		if p.Verdict == gatekeeper.Unhealthy && track.Full(p.At) {
 			return p.At
 		}
 	}

@@ -100,9 +100,9 @@ func decidedAfter(t *testing.T, b *Bound, q Querier, born, window time.Duration)
 	t.Helper()
 	first := born + window
 	for _, r := range b.Rules {
-		track := gatekeeper.Track{}
+		track := gatekeeper.Track{For: gatekeeper.Duration(r.For)}
 		for _, reading := range r.JudgeRange(t.Context(), q, epoch.Add(born), epoch.Add(born+window), r.Interval) {
-			if track = track.Next(reading, r.Interval); track.Full(reading.At, r.For) {
+			if track = track.Next(reading, r.Interval); track.Full(reading.At) {
 				if at := reading.At.Sub(epoch); at < first {
 					rule, first = r.Name, at
 				}

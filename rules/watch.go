@@ -40,7 +40,7 @@ type Watch struct {
 // NewWatch goes on from what is known of a rule; both known and latest may be zero.
 func NewWatch(rule *BoundRule, phase time.Duration, known gatekeeper.Track, latest gatekeeper.Reading) *Watch {
 	w := &Watch{Rule: rule, Phase: phase, Base: known, Last: latest}
-	w.Base.Rule = rule.Name
+	w.Base.Rule, w.Base.For = rule.Name, gatekeeper.Duration(rule.For)
 	if latest.Verdict == gatekeeper.Unhealthy {
 		w.Bad = latest
 	}
@@ -118,14 +118,14 @@ func (w *Watch) Full() bool {
 	if w.Sure.After(at) {
 		at = w.Sure
 	}
-	return t.Full(at, w.Rule.For)
+	return t.Full(at)
 }
 
 // due gives the instant of the one extra evaluation, where `for` runs out between slots; zero
 // when there is none to make.
 func (w *Watch) due() time.Time {
 	t := w.Track()
-	due := t.Due(w.Rule.For)
+	due := t.Due()
 	if due.IsZero() || !due.After(t.LastSlot) || due.Equal(w.extra) || !due.Before(w.Next) {
 		return time.Time{}
 	}
@@ -167,7 +167,7 @@ func (w *Watch) Extends(now, end time.Time, overtime time.Duration) time.Time {
 	if t.Pending().IsZero() || w.Full() {
 		return time.Time{}
 	}
-	until := t.Due(w.Rule.For)
+	until := t.Due()
 	if !until.After(now) {
 		until = w.Next // the extra evaluation did not confirm: the next slot decides
 	}
@@ -281,7 +281,7 @@ func (w *Watch) confirm(at time.Time) {
 	w.extra = at
 	confirmed := w.Track().Confirm(w.Last)
 	w.add(gatekeeper.ExtraPoint(w.Last, confirmed), w.Last, at)
-	if confirmed.Full(at, w.Rule.For) && w.Last.Verdict == gatekeeper.Unhealthy {
+	if confirmed.Full(at) && w.Last.Verdict == gatekeeper.Unhealthy {
 		w.Sure = at
 	}
 }

@@ -247,7 +247,7 @@ func ruleOf(r gatekeeper.Release, facts []gatekeeper.Fact, file *rules.File, nam
 	track := gatekeeper.Track{}.Along(trail, time.Duration(out.Interval))
 	out.Slots, out.Data = track.Slots, track.Data
 	out.Worst = worst(trail, c.Limit)
-	out.Streaks = streaks(trail, time.Duration(out.Interval), time.Duration(out.For), file != nil || out.For > 0)
+	out.Streaks = streaks(trail, time.Duration(out.Interval), out.For, file != nil || out.For > 0)
 	out.Notes = notes(r, facts, name, trail, c)
 	return out
 }
@@ -281,9 +281,9 @@ func worst(trail []gatekeeper.Point, limit *chart.Limit) *gatekeeper.Point {
 }
 
 // streaks goes along the slots by the engine's own code, and tells each time the rule was bad.
-func streaks(trail []gatekeeper.Point, interval, wait time.Duration, knowsFor bool) []Streak {
+func streaks(trail []gatekeeper.Point, interval time.Duration, wait gatekeeper.Duration, knowsFor bool) []Streak {
 	var all []Streak
-	var track gatekeeper.Track
+	track := gatekeeper.Track{For: wait}
 	open := false
 	for _, p := range trail {
 		if p.Early {
@@ -317,7 +317,7 @@ func streaks(trail []gatekeeper.Point, interval, wait time.Duration, knowsFor bo
 		}
 		s.Slots = append(s.Slots, slot)
 		s.Until, s.Counted, s.Unanswered = p.At, slot.Counted, slot.Unanswered
-		if knowsFor && s.FullAt.IsZero() && p.Verdict == gatekeeper.Unhealthy && now.Full(p.At, wait) {
+		if knowsFor && s.FullAt.IsZero() && p.Verdict == gatekeeper.Unhealthy && now.Full(p.At) {
 			s.FullAt = p.At
 		}
 	}

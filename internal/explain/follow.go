@@ -36,7 +36,7 @@ type Full struct {
 }
 
 func follow(rule rules.Rule) *follower {
-	return &follower{rule: rule, base: gatekeeper.Track{Rule: rule.Name}, slots: map[time.Time]bool{}}
+	return &follower{rule: rule, base: gatekeeper.Track{Rule: rule.Name, For: gatekeeper.Duration(rule.For)}, slots: map[time.Time]bool{}}
 }
 
 // take adds the points of one fact.
@@ -55,6 +55,7 @@ func (f *follower) take(points []gatekeeper.Point) {
 // skip goes on from what the daemon knew at a slot: facts from before slots were journaled have none.
 func (f *follower) skip(t gatekeeper.Track) {
 	f.base, f.gap = t, nil
+	f.base.For = gatekeeper.Duration(f.rule.For) // older records have none
 	f.slots[t.LastSlot] = true
 }
 
@@ -63,7 +64,7 @@ func (f *follower) answer(points []gatekeeper.Point) {
 	known := points[0].Known()
 	if p := points[0]; p.Extra {
 		confirmed := f.track().Confirm(gatekeeper.Reading{At: p.At, Verdict: p.Verdict, Active: p.Active})
-		if p.Verdict == gatekeeper.Unhealthy && confirmed.Full(p.At, f.rule.For) {
+		if p.Verdict == gatekeeper.Unhealthy && confirmed.Full(p.At) {
 			f.sure = p.At
 		}
 	} else {
@@ -105,7 +106,7 @@ func (f *follower) judge(last gatekeeper.Point, known time.Time) {
 		at = f.sure
 	}
 	switch {
-	case !t.Full(at, f.rule.For):
+	case !t.Full(at):
 		f.full = nil
 	case f.full == nil || !f.full.Since.Equal(t.Pending()):
 		f.full = &Full{Rule: f.rule.Name, Since: t.Pending(), At: f.fullAt(t, last), Known: known}
@@ -118,7 +119,7 @@ func (f *follower) judge(last gatekeeper.Point, known time.Time) {
 // fullAt gives the slot that made a rule full that is so after last: an earlier one where slots
 // after a gap became known together.
 func (f *follower) fullAt(t gatekeeper.Track, last gatekeeper.Point) time.Time {
-	due := t.Due(f.rule.For)
+	due := t.Due()
 	at := last.At
 	for !last.Extra && f.slots[at.Add(-f.rule.Interval)] && !at.Add(-f.rule.Interval).Before(due) {
 		at = at.Add(-f.rule.Interval)

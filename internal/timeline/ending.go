@@ -138,8 +138,13 @@ func (t *Timeline) stands(now time.Time) string {
 func (t *Timeline) stillPending() string {
 	var names []string
 	for _, name := range sortedKeys(t.release.Tracks) {
-		if from := t.release.Tracks[name].Pending(); !from.IsZero() {
-			names = append(names, fmt.Sprintf("%s since %s", name, Clock(from.Sub(t.zero))))
+		track := t.release.Tracks[name]
+		if from := track.Pending(); !from.IsZero() {
+			pending := fmt.Sprintf("%s since %s", name, Clock(from.Sub(t.zero)))
+			if track.For > 0 {
+				pending += fmt.Sprintf(" (acted on at %s if it stays so)", Clock(track.Due().Sub(t.zero)))
+			}
+			names = append(names, pending)
 		}
 	}
 	if len(names) == 0 {

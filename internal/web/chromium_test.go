@@ -133,6 +133,7 @@ func TestPageFollowsARollback(t *testing.T) {
 	s.until("r1", func(r gatekeeper.Release) bool { return time.Since(r.DeployedAt) > before })
 	c.looks("watching")
 	s.fails("1.4.2", 0.05)
+	c.reads("If it stays so, it is acted on")
 	c.reads("HighErrorRate: 0.05")
 	require.Equal(t, "looking at it", ask(c, chromedp.Value("#why")), "what somebody writes is kept while the page goes on")
 	require.Equal(t, "why", evaluate[string](c, `document.activeElement.id`))

@@ -33,6 +33,8 @@ type verdict struct {
 	Note string // why it does not count
 
 	Since time.Time // since when it is bad, where that counts; zero: it is not
+	Due   time.Time // when that will have lasted long enough, if it stays so
+	For   string    // how long that is; "": the first bad answer is enough
 }
 
 // stand tells where a release stands.
@@ -70,10 +72,14 @@ func (s *standing) watching() {
 	r := s.Release
 	s.Next, s.Until = "The window ends", r.WindowEnd
 	var bad, blind []string
+	var due time.Time
 	for _, v := range s.Rules {
 		switch {
 		case v.Tone == timeline.Bad:
 			bad = append(bad, v.sentence())
+			if !v.Due.IsZero() && (due.IsZero() || v.Due.Before(due)) {
+				due = v.Due
+			}
 		case v.Tone == timeline.Warn && v.Note == "":
 			blind = append(blind, v.sentence())
 		}
@@ -81,7 +87,9 @@ func (s *standing) watching() {
 	switch {
 	case len(bad) > 0:
 		s.Tone, s.Says = timeline.Bad, strings.Join(bad, "; ")
-		s.Next = "It is acted on once that has lasted. The window ends"
+		if !due.IsZero() { // zero: an alert of others, which is acted on as it comes
+			s.Next, s.Until = "If it stays so, it is acted on", due
+		}
 	case len(blind) > 0:
 		s.Tone, s.Says = timeline.Warn, strings.Join(blind, "; ")
 	case len(s.Rules) == 0:
@@ -162,10 +170,10 @@ func verdicts(r gatekeeper.Release) []verdict {
 			v.Note = "it was so before this release"
 		}
 		if v.Note != "" && v.Tone == timeline.Bad {
-			v.Tone, v.Since = timeline.Warn, time.Time{}
+			v.Tone, v.Since, v.Due, v.For = timeline.Warn, time.Time{}, time.Time{}, ""
 		}
 		if r.Closed() {
-			v.Since = time.Time{}
+			v.Since, v.Due, v.For = time.Time{}, time.Time{}, ""
 		}
 		all = append(all, v)
 	}
@@ -212,7 +220,10 @@ func of(t gatekeeper.Track, latest gatekeeper.Reading) verdict {
 	case t.Verdict.Blind():
 		v.Tone, v.Seen = timeline.Warn, latest.Detail
 	case t.Verdict == gatekeeper.Unhealthy:
-		v.Tone, v.Seen, v.Since = timeline.Bad, said(latest), t.Pending()
+		v.Tone, v.Seen, v.Since, v.Due = timeline.Bad, said(latest), t.Pending(), t.Due()
+		if t.For > 0 {
+			v.For = timeline.Span(time.Duration(t.For))
+		}
 	case t.Verdict == gatekeeper.Healthy:
 		v.Tone, v.Seen = timeline.Good, said(latest)
 	}

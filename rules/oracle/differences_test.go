@@ -103,7 +103,7 @@ func TestDifferenceUnansweredTime(t *testing.T) {
 		s.slots = append(s.slots, bad("a"))
 		s.down[n] = n >= 1 && n <= 4
 	}
-	var track gatekeeper.Track
+	track := gatekeeper.Track{For: gatekeeper.Duration(s.rule.For)}
 	theirsAt, oursAt := -1, -1
 	for n := range 12 {
 		_, err := prometheus.Eval(t.Context(), 0, s.at(n), s.answer, address, 0)
@@ -112,7 +112,7 @@ func TestDifferenceUnansweredTime(t *testing.T) {
 		if theirsAt < 0 && firing(prometheus) {
 			theirsAt = n
 		}
-		if oursAt < 0 && track.Full(s.at(n), s.rule.For) {
+		if oursAt < 0 && track.Full(s.at(n)) {
 			oursAt = n
 		}
 	}
@@ -140,7 +140,7 @@ func TestDifferenceNoData(t *testing.T) {
 	s, prometheus := both(t, time.Minute, "")
 	s.slots = []promql.Vector{bad("a"), nil, bad("a"), bad("a"), bad("a"), bad("a")}
 	empty := &away{s, 1}
-	var track gatekeeper.Track
+	track := gatekeeper.Track{For: gatekeeper.Duration(s.rule.For)}
 	var oursAt, theirsAt []int
 	for n := range s.slots {
 		_, err := prometheus.Eval(t.Context(), 0, s.at(n), s.answer, address, 0)
@@ -148,7 +148,7 @@ func TestDifferenceNoData(t *testing.T) {
 		reading := s.rule.Judge(t.Context(), empty, s.at(n))
 		require.Equal(t, n == 1, reading.Verdict == gatekeeper.NoData)
 		track = track.Next(reading, every)
-		if track.Full(s.at(n), s.rule.For) {
+		if track.Full(s.at(n)) {
 			oursAt = append(oursAt, n)
 		}
 		if firing(prometheus) {
@@ -179,16 +179,16 @@ func TestDifferenceExtraLook(t *testing.T) {
 	for range 4 {
 		s.slots = append(s.slots, bad("a"))
 	}
-	var track gatekeeper.Track
+	track := gatekeeper.Track{For: gatekeeper.Duration(s.rule.For)}
 	for n := range 3 {
 		_, err := prometheus.Eval(t.Context(), 0, s.at(n), s.answer, address, 0)
 		require.NoError(t, err)
 		track = track.Next(s.rule.Judge(t.Context(), s, s.at(n)), every)
 	}
-	due := track.Due(s.rule.For)
+	due := track.Due()
 	require.Equal(t, s.at(0).Add(40*time.Second), due, "10 seconds after the last slot")
 	require.False(t, firing(prometheus))
-	require.True(t, track.Confirm(s.rule.Judge(t.Context(), s, due)).Full(due, s.rule.For))
+	require.True(t, track.Confirm(s.rule.Judge(t.Context(), s, due)).Full(due))
 	_, err := prometheus.Eval(t.Context(), 0, s.at(3), s.answer, address, 0)
 	require.NoError(t, err)
 	require.True(t, firing(prometheus), "5 seconds later than we")
@@ -199,7 +199,7 @@ func TestDifferenceExtraLook(t *testing.T) {
 func TestDifferenceLimit(t *testing.T) {
 	s, prometheus := both(t, 15*time.Second, "limit: 2,")
 	s.slots = []promql.Vector{bad("a", "b"), bad("a", "b", "c")}
-	var track gatekeeper.Track
+	track := gatekeeper.Track{For: gatekeeper.Duration(s.rule.For)}
 	for n := range s.slots {
 		_, err := prometheus.Eval(t.Context(), 0, s.at(n), s.answer, address, 2)
 		require.Equal(t, n == 1, err != nil)
@@ -208,7 +208,7 @@ func TestDifferenceLimit(t *testing.T) {
 		track = track.Next(reading, every)
 	}
 	require.Empty(t, prometheus.ActiveAlerts())
-	require.True(t, track.Full(s.at(1), s.rule.For))
+	require.True(t, track.Full(s.at(1)))
 }
 
 // Difference 4: a template sees a native histogram as its text. What is printed is the same; what a
