@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"sync"
 	"testing"
 	"time"
 
@@ -150,4 +151,54 @@ func sweep(t *testing.T, s Setup) {
 	swept, err = j.Sweep(t.Context())
 	require.NoError(t, err)
 	require.Zero(t, swept)
+}
+
+// sweepWhileOpening opens releases with files that others have just stopped to need: each keeps its
+// file, or is refused.
+func sweepWhileOpening(t *testing.T, s Setup) {
+	j := remover(t, s.Journal)
+	const rounds = 60
+	var wg sync.WaitGroup
+	var opening error
+	opened := make(chan string, rounds)
+	wg.Go(func() {
+		defer close(opened)
+		for i := range rounds {
+			id, err := openWith(t.Context(), j, i)
+			if err != nil {
+				opening = err
+				return
+			}
+			opened <- id
+		}
+	})
+	last := ""
+	for id := range opened {
+		require.NoError(t, j.Commit(t.Context(), entry(id, 1, closed())))
+		if last != "" {
+			require.NoError(t, j.Remove(t.Context(), last))
+		}
+		last = id
+		_, err := j.Sweep(t.Context())
+		require.NoError(t, err)
+		_, err = j.File(t.Context(), factsOf(t, j, id)[0].Body.(gatekeeper.Opened).File)
+		require.NoError(t, err, "the file of release %s", id)
+	}
+	wg.Wait()
+	require.NoError(t, opening)
+}
+
+// openWith opens a release with one of three files, and stores it again where it was swept meanwhile.
+func openWith(ctx context.Context, j gatekeeper.Journal, i int) (string, error) {
+	id := fmt.Sprint("r", i)
+	for {
+		hash, err := j.PutFile(ctx, []byte(fmt.Sprint("file ", i%3)))
+		if err != nil {
+			return "", err
+		}
+		err = j.Commit(ctx, entry(id, 0, gatekeeper.Fact{At: epoch, Body: gatekeeper.Opened{Service: "shop", File: hash}}))
+		if gatekeeper.CodeOf(err) != gatekeeper.CodeUnavailable {
+			return id, err
+		}
+	}
 }

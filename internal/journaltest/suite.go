@@ -61,6 +61,7 @@ func Run(t *testing.T, setup func(t *testing.T) Setup) {
 		{"RemoveAsManyAsMayBe", removeAll},
 		{"RemoveWhileWatched", removeWatched},
 		{"Sweep", sweep},
+		{"SweepWhileReleasesAreOpened", sweepWhileOpening},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, setup(t)) })
 	}
