@@ -303,7 +303,7 @@ func (e *Engine) opened(req OpenRequest, id string, file *rules.File, old *run) 
 	}
 	_, err := file.Bind(vars(o, o.Version))
 	if err == nil {
-		_, _, err = e.backend(file)
+		_, _, err = e.backend(file) // which can evaluate its recording rules
 	}
 	return o, err
 }

@@ -130,7 +130,7 @@ func (e *Engine) backend(file *rules.File) (name string, q rules.Querier, err er
 		return name, nil, gatekeeper.Errorf(gatekeeper.CodeInvalid, "name one of the backends in the daemon's configuration",
 			"the health file's backend %q is not configured, so its rules can't be judged", name)
 	}
-	return name, q, nil
+	return name, q, file.CheckBackend(q)
 }
 
 // openRungs binds the ladder's actions. One that can't be opened any more is told when its turn comes.

@@ -70,3 +70,12 @@ func (a absent) QueryRange(ctx context.Context, expr string, from, to time.Time,
 	}
 	return q.QueryRange(ctx, expr, from, to, step)
 }
+
+// WithRecordings gives the backend with recording rules when it is there, and else the reason as an error.
+func (a absent) WithRecordings(all []rules.Recording) (rules.Querier, error) {
+	q, err := a.backend()
+	if err != nil {
+		return nil, err
+	}
+	return rules.WithRecordings(q, all)
+}

@@ -27,6 +27,10 @@ type Alert struct {
 // by their labels. It is Prometheus's own view: nothing is said of traffic or missing data. An
 // error of the backend, and two samples that are one alert, fail it as a whole.
 func (r *BoundRule) Active(ctx context.Context, q Querier, at time.Time) ([]Alert, error) {
+	q, err := r.over(q)
+	if err != nil {
+		return nil, err
+	}
 	samples, err := ask(ctx, q, r.condition.whole, at.Add(-r.QueryOffset))
 	if err != nil {
 		return nil, err

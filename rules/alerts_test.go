@@ -129,7 +129,7 @@ func TestExternalLabelsInTemplates(t *testing.T) {
 func TestRecordingRules(t *testing.T) {
 	text := "groups: [{name: g, interval: 30s, query_offset: 1s, limit: 7, labels: {a: b}, rules: [{record: r, expr: sum(x), labels: {c: d}}]}]"
 	_, err := Load(Bundle{File: text})
-	require.ErrorContains(t, err, `a health file can't hold the recording rule "r"`)
+	require.ErrorContains(t, err, "has no rule")
 	got, err := RecordingRules("r.yml", text)
 	require.NoError(t, err)
 	require.Equal(t, []Recording{{

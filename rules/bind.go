@@ -17,6 +17,8 @@ type Bound struct {
 	Rules   []*BoundRule // in the file's order
 	floor   *floor       // nil without min_traffic
 	signals []string     // queries that give a sample when ${version} has traffic, the broadest first
+
+	recordings []Recording // the file's, with the values in them
 }
 
 // BoundRule is a rule with a release's values in it; its Expr is what the backend can be asked.
@@ -30,6 +32,8 @@ type BoundRule struct {
 	newest    string          // asks for the newest sample; "": it can't be told
 	anchored  bool            // must be asked instant by instant
 	external  external
+
+	recordings []Recording // the file's, which the rule may use
 }
 
 // Bind puts the values where the file has variables. A variable without a value, and a query that
@@ -42,26 +46,21 @@ func (f *File) Bind(v Vars) (*Bound, error) {
 		return nil, gatekeeper.Errorf(gatekeeper.CodeInvalid, "", "the external URL can't be read: %w", err)
 	}
 	outside := external{labels: v.ExternalLabels, address: v.ExternalURL, url: address}
-	if f.MinTraffic != "" {
-		ast, bound := b.expr("min_traffic", f.MinTraffic)
-		if b.err == nil {
-			out.floor = &floor{condition: newCondition(ast), filters: promexpr.Filters(ast), versionBound: bound}
+	out.recordings = b.bindRecordings(f.Recordings)
+	if f.MinTraffic != "" && b.err == nil {
+		if e, ok := b.expr("min_traffic", f.MinTraffic); ok {
+			out.floor = &floor{condition: newCondition(e.ast), filters: promexpr.Filters(e.ast), versionBound: e.versionBound}
 		}
 	}
 	for _, rule := range f.Rules {
-		ast, _ := b.expr(rule.Name, rule.Expr)
 		if b.err != nil {
 			break
 		}
-		rule.Expr = ast.String()
-		one := &BoundRule{Rule: rule, condition: newCondition(ast), floor: out.floor, probes: promexpr.Probes(ast), newest: promexpr.Newest(ast), anchored: promexpr.Anchored(ast), external: outside}
-		if o := one.condition.operand; o != nil {
-			one.ratio = promexpr.FindRatio(o.Expr, o.Falling())
-			for _, d := range promexpr.Differences(o.Expr) {
-				one.less = append(one.less, less{promexpr.Unparen(d.Whole).String(), promexpr.Probes(d.Part)})
-			}
+		if e, ok := b.expr(rule.Name, rule.Expr); ok {
+			one := b.rule(rule, e)
+			one.floor, one.external, one.recordings = out.floor, outside, out.recordings
+			out.Rules = append(out.Rules, one)
 		}
-		out.Rules = append(out.Rules, one)
 	}
 	if err := b.failure(); err != nil {
 		return nil, err
@@ -73,21 +72,73 @@ func (f *File) Bind(v Vars) (*Bound, error) {
 // binder gathers what the expressions of a file need.
 type binder struct {
 	vars    Vars
+	known   promexpr.Recordings // the file's recording rules as they are written
+	valued  promexpr.Recordings // the same with the values in them
 	missing map[string][]string // the rules that use a variable without a value, by variable
 	signals []signal
 	err     error
 }
 
-func (b *binder) expr(user, text string) (ast parser.Expr, versionBound bool) {
+// boundExpr is an expression with the release's values in it.
+type boundExpr struct {
+	ast          parser.Expr
+	seen         parser.Expr // ast with recorded names seen through
+	exact        bool        // what seen reads is what ast reads
+	versionBound bool
+}
+
+// expr puts the values into an expression; ok is false when that failed.
+func (b *binder) expr(user, text string) (e boundExpr, ok bool) {
+	written, err := parsed(text)
+	if err != nil {
+		b.err = err
+		return e, false
+	}
+	if e.ast, ok = b.substituted(user, text); !ok {
+		return e, false
+	}
+	e.versionBound = promexpr.BindingOf(written, b.known) == promexpr.BoundToVersion
+	e.seen, e.exact = b.known.Inline(written)
+	released := map[*parser.VectorSelector]bool{}
+	for _, vs := range promexpr.Selectors(e.seen) {
+		released[vs] = promexpr.SelectorBinding(vs, b.known) == promexpr.BoundToVersion
+	}
+	if _, b.err = b.vars.substitute(e.seen); b.err != nil {
+		return e, false
+	}
+	b.signals = append(b.signals, signalsOf(e.seen, released)...)
+	return e, true
+}
+
+// rule is a rule of which the backend can be asked.
+func (b *binder) rule(rule Rule, e boundExpr) *BoundRule {
+	rule.Expr = e.ast.String()
+	one := &BoundRule{Rule: rule, condition: newCondition(e.ast), probes: promexpr.Probes(e.seen), anchored: promexpr.Anchored(e.ast)}
+	if e.exact {
+		one.newest = promexpr.Newest(e.seen)
+	}
+	o := one.condition.operand
+	if o == nil {
+		return one
+	}
+	// where only a part of what is recorded is asked for, nothing can be told of what it is a ratio of
+	operand, exact := b.valued.Inline(o.Expr)
+	if !exact {
+		return one
+	}
+	one.ratio = promexpr.FindRatio(operand, o.Falling())
+	for _, d := range promexpr.Differences(operand) {
+		one.less = append(one.less, less{promexpr.Unparen(d.Whole).String(), promexpr.Probes(d.Part)})
+	}
+	return one
+}
+
+// substituted is an expression with the values in it; the names of variables without one are noted.
+func (b *binder) substituted(user, text string) (ast parser.Expr, ok bool) {
 	ast, err := parsed(text)
 	if err != nil {
 		b.err = err
 		return nil, false
-	}
-	versionBound = promexpr.BindingOf(ast) == promexpr.BoundToVersion
-	released := map[*parser.VectorSelector]bool{}
-	for _, vs := range promexpr.Selectors(ast) {
-		released[vs] = promexpr.SelectorBinding(vs) == promexpr.BoundToVersion
 	}
 	missing, err := b.vars.substitute(ast)
 	if err != nil {
@@ -104,8 +155,7 @@ func (b *binder) expr(user, text string) (ast parser.Expr, versionBound bool) {
 			"%s: the query has %d bytes with the release's values in it, more than %d", user, n, maxQuery)
 		return nil, false
 	}
-	b.signals = append(b.signals, signalsOf(ast, released)...)
-	return ast, versionBound
+	return ast, true
 }
 
 func (b *binder) failure() error {

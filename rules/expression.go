@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v3"
@@ -23,10 +22,8 @@ const (
 
 // expression is a PromQL expression of a file that can be asked, with its variables in it.
 type expression struct {
-	text         string
-	ast          parser.Expr
-	reach        time.Duration // how far back it looks at most
-	versionBound bool
+	text string
+	ast  parser.Expr
 }
 
 // expression reads a PromQL expression and tells every problem at its place in the file.
@@ -60,7 +57,7 @@ func (r *reader) expression(n *yaml.Node, what string) *expression {
 	if !ok {
 		return nil
 	}
-	return &expression{text: strings.TrimSpace(text), ast: ast, reach: promexpr.Reach(ast), versionBound: promexpr.BindingOf(ast) == promexpr.BoundToVersion}
+	return &expression{text: strings.TrimSpace(text), ast: ast}
 }
 
 // badPromQL tells of the parser's errors, each at its place.

@@ -52,7 +52,8 @@ type File struct {
 	OnInconclusive string        // Close, Hold or Rollback
 	Preflight      string        // Require or ""
 	DryRun         bool
-	Rules          []Rule // in the order of the files: the inline groups first
+	Rules          []Rule      // in the order of the files: the inline groups first
+	Recordings     []Recording // in the same order: each may use what those before it record
 	SLOs           []SLO
 	Rollback       []RungSpec // the ladder; empty: the release or the operator names a plan
 

@@ -81,10 +81,10 @@ func (l *loader) rule(r *reader, g group, n *yaml.Node, place int, inline bool) 
 	r.object(n, "the rule", noting(rule.nodes, keys)...)
 	rule.Labels, rule.Annotations = rule.merge(g.labels, own), values(annotations)
 	if rule.expr != nil {
-		rule.Expr, rule.Range, rule.VersionBound = rule.expr.text, rule.expr.reach, rule.expr.versionBound
+		rule.Expr = rule.expr.text
 	}
 	switch {
-	case rule.Alert != "" && l.recording:
+	case rule.Alert != "" && l.operators:
 		r.fail(rule.nodes["alert"], checkRecording, "Alerting rules are judged for a release: put them into its health file.", "a file of recording rules can't hold the alert %q", rule.Alert)
 	case rule.Alert != "":
 		l.rules = append(l.rules, rule)

@@ -19,9 +19,21 @@ import (
 // two vectors and an operand without a value take more.
 func (r *BoundRule) Judge(ctx context.Context, q Querier, at time.Time) gatekeeper.Reading {
 	started := time.Now()
+	reading := gatekeeper.Reading{}
+	if with, err := r.over(q); err != nil {
+		reading = noAnswer(err)
+		reading.At, reading.Detail = at, capText(reading.Detail, gatekeeper.MaxEvidenceText)
+	} else {
+		reading = r.judgeOver(ctx, with, at)
+	}
+	reading.Took = gatekeeper.Duration(time.Since(started))
+	return reading
+}
+
+// judgeOver judges by a backend that sees what the file records.
+func (r *BoundRule) judgeOver(ctx context.Context, q Querier, at time.Time) gatekeeper.Reading {
 	reading := r.judge(ctx, q, at.Add(-r.QueryOffset))
 	reading.At = at
-	reading.Took = gatekeeper.Duration(time.Since(started))
 	reading.Detail = capText(reading.Detail, gatekeeper.MaxEvidenceText)
 	return reading
 }

@@ -14,15 +14,16 @@ func (r *BoundRule) JudgeRange(ctx context.Context, q Querier, from, to time.Tim
 	if step <= 0 || to.Before(from) {
 		return nil
 	}
-	asked := q
+	asked, err := r.over(q)
+	if err != nil {
+		return unanswered(from, to, step, err.Error())
+	}
 	if !r.anchored {
-		asked = NewSamples(q, from.Add(-r.QueryOffset), step, to.Add(-r.QueryOffset))
+		asked = NewSamples(asked, from.Add(-r.QueryOffset), step, to.Add(-r.QueryOffset))
 	}
 	var readings []gatekeeper.Reading
 	for at := from; !at.After(to); at = at.Add(step) {
-		reading := r.Judge(ctx, asked, at)
-		reading.Took = 0
-		readings = append(readings, reading)
+		readings = append(readings, r.judgeOver(ctx, asked, at))
 	}
 	return readings
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/gatekeeper-engine/gatekeeper/rules/promexpr"
 )
 
 // MaxRules is how many rules a health file and its rule files may have together: all of them may
@@ -32,8 +34,9 @@ type loader struct {
 	hasTo  bool // there is a respond section
 	floor  *ruleNode
 
-	recording  bool // only recording rules may stand in the file; otherwise each is an error
-	recordings []Recording
+	operators  bool // a file of the operator's: recording rules only, and no release for variables
+	recordings []*recordingNode
+	known      promexpr.Recordings // once all files are read
 }
 
 // ruleNode is a rule with the places its parts stand at, for messages.
@@ -74,8 +77,9 @@ func (l *loader) load() *File {
 	f.SLOs = l.slos(r, slos, f.Window)
 	l.ruleFiles(r, ruleFiles)
 	r.strayVariables(top)
+	l.seeThrough(f)
 	l.resolve(f)
-	if n := len(l.rules); n > MaxRules {
+	if n := len(l.rules) + len(l.recordings); n > MaxRules {
 		r.file(checkValue, "Leave out what tells nothing of a release.", "the health file and its rule files have %d rules, more than %d: a decision could not name them all", n, MaxRules)
 	}
 	if len(l.rules) == 0 && !l.out.failed && !slices.ContainsFunc(l.routes, func(t *routeNode) bool { return t.External }) {
@@ -133,7 +137,7 @@ func floorNode(r *reader, n *yaml.Node, e *expression) *ruleNode {
 	return &ruleNode{
 		Rule: Rule{
 			Name: name, Alert: name, Expr: e.text, Interval: DefaultInterval,
-			Range: e.reach, VersionBound: e.versionBound, File: r.src.name, Line: n.Line,
+			File: r.src.name, Line: n.Line,
 		},
 		r: r, at: n, nodes: map[string]*yaml.Node{"expr": n}, expr: e,
 	}

@@ -14,6 +14,10 @@ func (r *BoundRule) Newest(ctx context.Context, q Querier, at time.Time) (time.T
 	if r.newest == "" || r.QueryOffset != 0 {
 		return time.Time{}, nil
 	}
+	q, err := r.over(q)
+	if err != nil {
+		return time.Time{}, err
+	}
 	samples, err := ask(ctx, q, r.newest, at)
 	if err != nil || len(samples) == 0 {
 		return time.Time{}, err

@@ -11,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/gatekeeper-engine/gatekeeper/internal/yamlnode"
+	"github.com/gatekeeper-engine/gatekeeper/rules/promexpr"
 )
 
 // Parsed is a bundle as it was read, with the places of its parts: what a linter needs. It does not
@@ -23,14 +24,23 @@ type Parsed struct {
 	Rules    []*ParsedRule
 	Floor    *ParsedRule    // min_traffic, as a rule that has only an expression; nil: there is none
 	Routes   []*ParsedRoute // of respond
+
+	Recordings   []*ParsedRule       // as rules that have only an expression
+	Recorded     promexpr.Recordings // the same by the names that they record
+	Unrecordable Problems            // of a backend that can't evaluate them: one for each
 }
 
-// Expressions gives everything that the backend is asked: the rules, and min_traffic behind them.
+// Expressions gives everything that the backend is asked: the rules, and [Parsed.Bare] behind them.
 func (p *Parsed) Expressions() []*ParsedRule {
+	return append(slices.Clone(p.Rules), p.Bare()...)
+}
+
+// Bare gives what has only an expression: the recording rules, and min_traffic.
+func (p *Parsed) Bare() []*ParsedRule {
 	if p.Floor == nil {
-		return p.Rules
+		return p.Recordings
 	}
-	return append(slices.Clone(p.Rules), p.Floor)
+	return append(slices.Clone(p.Recordings), p.Floor)
 }
 
 // Place is a part of one of a bundle's files.
@@ -63,7 +73,7 @@ type ParsedRoute struct {
 // Parse reads a bundle as [Load] does, and goes on where that fails.
 func Parse(b Bundle) *Parsed {
 	l := newLoader(b)
-	p := &Parsed{Bundle: b, File: l.load()}
+	p := &Parsed{Bundle: b, File: l.load(), Recorded: l.known}
 	p.Usable, p.Problems = !l.out.failed, l.out.sorted()
 	for _, r := range l.rules {
 		if r.expr != nil {
@@ -74,6 +84,12 @@ func Parse(b Bundle) *Parsed {
 		p.Floor = parsedRule(l.floor)
 		for _, r := range p.Rules { // it is asked along with each of them
 			p.Floor.Interval = min(p.Floor.Interval, r.Interval)
+		}
+	}
+	for _, r := range l.recordings {
+		p.Unrecordable = append(p.Unrecordable, r.problem())
+		if r.expr != nil {
+			p.Recordings = append(p.Recordings, parsedRule(r.node()))
 		}
 	}
 	for _, t := range l.routes {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,14 +20,15 @@ import (
 
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/internal/yamlnode"
+	"github.com/gatekeeper-engine/gatekeeper/rules/promexpr"
 )
 
-// Recording is a recording rule: what its expression gives becomes series of its own. A health file
-// can't hold one, for its series would belong to every release at once; metric backends and tests
-// evaluate them.
+// Recording is a recording rule: what its expression gives becomes series of its own. The operator's are
+// evaluated slot by slot and kept by metric backends, see [Recorder]; those of a health file are the
+// release's own, and evaluated where somebody asks, see [RecordingQuerier].
 type Recording struct {
 	Record      string // the name of the series
-	Expr        string // PromQL, without variables
+	Expr        string // PromQL; of a bound one with the release's values in it
 	Labels      map[string]string
 	Group       string // of its group; unique in its file
 	Interval    time.Duration
@@ -40,7 +42,7 @@ type Recording struct {
 // RecordingRules reads a rule file of recording rules only, in their order. Its error is [Problems].
 func RecordingRules(name, text string) ([]Recording, error) {
 	l := newLoader(Bundle{Name: name})
-	l.recording = true
+	l.operators = true
 	if n := len(text); n > MaxBundle {
 		l.reader(name, "").file(checkSyntax, "Split it into several files.", "the rule file has %d bytes, more than %d", n, MaxBundle)
 	} else {
@@ -49,14 +51,31 @@ func RecordingRules(name, text string) ([]Recording, error) {
 	if l.out.failed {
 		return nil, l.out.sorted().Errors()
 	}
-	return l.recordings, nil
+	all := make([]Recording, len(l.recordings))
+	for i, r := range l.recordings {
+		all[i] = r.Recording
+	}
+	return all, nil
+}
+
+// recordingNode is a recording rule with the places its parts stand at.
+type recordingNode struct {
+	Recording
+	r        *reader
+	at       *yaml.Node // its mapping
+	name     *yaml.Node
+	exprNode *yaml.Node
+	expr     *expression // nil when it does not parse
 }
 
 // record reads one recording rule, the place-th of its group (model/rulefmt of Prometheus).
 func (l *loader) record(r *reader, g group, n *yaml.Node, place int) {
-	rule := Recording{
-		Group: g.name, Interval: g.interval, QueryOffset: g.queryOffset, Limit: g.limit,
-		File: r.src.name, Line: yamlnode.Follow(n).Line, Place: place,
+	rule := &recordingNode{
+		Recording: Recording{
+			Group: g.name, Interval: g.interval, QueryOffset: g.queryOffset, Limit: g.limit,
+			File: r.src.name, Line: yamlnode.Follow(n).Line, Place: place,
+		},
+		r: r, at: n,
 	}
 	own := map[string]pair{}
 	alerting := func(name string) key {
@@ -64,12 +83,14 @@ func (l *loader) record(r *reader, g group, n *yaml.Node, place int) {
 			r.fail(n, checkKey, "Prometheus would refuse it too: a rule records or alerts.", "a recording rule can't have %q", name)
 		}}
 	}
-	var at *yaml.Node
 	r.object(n, "the recording rule",
-		key{name: "record", must: true, read: func(n *yaml.Node) { at, rule.Record = n, r.metricName(n) }},
+		key{name: "record", must: true, read: func(n *yaml.Node) { rule.name, rule.Record = n, r.metricName(n) }},
 		key{name: "expr", must: true, read: func(n *yaml.Node) {
-			if e := r.expression(n, "expr"); e != nil {
-				rule.Expr = e.text
+			rule.exprNode = n
+			if rule.expr = r.expression(n, "expr"); rule.expr == nil {
+				return
+			}
+			if rule.Expr = rule.expr.text; l.operators {
 				r.noVariables(n)
 			}
 		}},
@@ -82,11 +103,6 @@ func (l *loader) record(r *reader, g group, n *yaml.Node, place int) {
 			rule.Labels[name] = p.value.Value
 		}
 	}
-	if !l.recording {
-		r.fail(at, checkRecording,
-			"Put it where the metrics are: into a rule file of Prometheus itself, or into a file under recording_rule_files of the embedded backend in the daemon's configuration. An alert here can use what it records.",
-			"a health file can't hold the recording rule %q: all releases would record into one series", rule.Record)
-	}
 	l.recordings = append(l.recordings, rule)
 }
 
@@ -96,6 +112,62 @@ func (r *reader) metricName(n *yaml.Node) string {
 		r.fail(n, checkValue, "Labels go under labels, an expression under expr.", "%q can't be the name of a series", name)
 	}
 	return name
+}
+
+// seeThrough notes what the rules read when what they use of the file's recording rules is seen through.
+// These come in their order, so that each can be evaluated from those before it.
+func (l *loader) seeThrough(f *File) {
+	l.known = promexpr.Recordings{}
+	l.recordingOrder()
+	for _, r := range l.recordings {
+		f.Recordings = append(f.Recordings, r.Recording)
+		if r.expr != nil && r.Record != "" {
+			l.known.Add(r.Record, r.expr.ast, r.Labels, r.Interval, r.QueryOffset)
+		}
+	}
+	rules := l.rules
+	if l.floor != nil {
+		rules = append(slices.Clone(rules), l.floor)
+	}
+	for _, r := range rules {
+		if r.expr != nil {
+			r.Range = promexpr.Reach(r.expr.ast, l.known)
+			r.VersionBound = promexpr.BindingOf(r.expr.ast, l.known) == promexpr.BoundToVersion
+		}
+	}
+}
+
+// recordingOrder refuses recording rules that use what they, or rules behind them, record: there is
+// nothing of it when they are evaluated. So are two that would record the same series.
+func (l *loader) recordingOrder() {
+	last, first := map[string]int{}, map[string]*recordingNode{}
+	for i, r := range l.recordings {
+		last[r.Record] = i
+		full := ruleName(r.Record, r.Labels)
+		if prior := first[full]; prior != nil && r.Record != "" {
+			r.r.fail(r.name, checkDuplicate, "Give one of them another name or another label.",
+				"%s is recorded in %s:%d already", full, prior.r.src.name, prior.Line)
+		} else {
+			first[full] = r
+		}
+	}
+	for i, r := range l.recordings {
+		if r.expr == nil {
+			continue
+		}
+		for _, vs := range promexpr.Selectors(r.expr.ast) {
+			name := promexpr.NameOf(vs)
+			if j, recorded := last[name]; recorded && j >= i {
+				at, where := vs.PositionRange(), fmt.Sprintf("further down, in line %d", l.recordings[j].Line)
+				if j == i {
+					where = "by this very rule"
+				}
+				r.r.tellAt(Error, yamlnode.Follow(r.exprNode), int(at.Start), int(at.End-at.Start), checkRecording,
+					"Rules are evaluated in the file's order: put this one behind what it uses.",
+					"the recording rule %q uses %q, which is recorded %s", r.Record, name, where)
+			}
+		}
+	}
 }
 
 // noVariables refuses variables where there is no release to give them values.
@@ -218,21 +290,36 @@ func (r Recording) series(samples prom.Vector) (prom.Vector, error) {
 	out := make(prom.Vector, len(samples))
 	b := labels.NewBuilder(labels.EmptyLabels())
 	for i, s := range samples {
-		b.Reset(s.Metric)
-		b.Set(model.MetricNameLabel, r.Record)
-		for name, text := range r.Labels {
-			b.Set(name, text)
-		}
-		s.Metric = b.Labels()
+		s.Metric = r.Name(s.Metric, b)
 		out[i] = s
 	}
 	switch {
 	case out.ContainsSameLabelset():
-		return nil, gatekeeper.Errorf(gatekeeper.CodeInvalid, "Keep the label that tells them apart.",
-			"two of its samples have the same labels, so nothing was recorded")
-	case r.Limit > 0 && len(out) > r.Limit:
-		return nil, gatekeeper.Errorf(gatekeeper.CodeInvalid, "Aggregate in its expression, or raise the group's limit.",
-			"it gives %d series, more than the group's limit of %d, so nothing was recorded", len(out), r.Limit)
+		return nil, ErrSameLabels
+	default:
+		return out, r.Within(len(out))
 	}
-	return out, nil
+}
+
+// ErrSameLabels is the error of a recording rule two of whose samples of one instant have the same labels.
+var ErrSameLabels = gatekeeper.Errorf(gatekeeper.CodeInvalid, "Keep the label that tells them apart.",
+	"two of its samples have the same labels, so nothing was recorded")
+
+// Within is an error when the rule gives more series at an instant than its group's limit.
+func (r Recording) Within(series int) error {
+	if r.Limit <= 0 || series <= r.Limit {
+		return nil
+	}
+	return gatekeeper.Errorf(gatekeeper.CodeInvalid, "Aggregate in its expression, or raise the group's limit.",
+		"it gives %d series, more than the group's limit of %d, so nothing was recorded", series, r.Limit)
+}
+
+// Name gives the labels of what is recorded for a series of the expression; b is overwritten.
+func (r Recording) Name(series labels.Labels, b *labels.Builder) labels.Labels {
+	b.Reset(series)
+	b.Set(model.MetricNameLabel, r.Record)
+	for name, text := range r.Labels {
+		b.Set(name, text)
+	}
+	return b.Labels()
 }

@@ -50,6 +50,9 @@ func (f *floor) holds(ctx context.Context, q Querier, at time.Time) (ok bool, wh
 // there is no rate, such a selector has data. known is false when nothing in the file is bound to
 // ${version}: the metrics can't tell when it is there.
 func (b *Bound) Traffic(ctx context.Context, q Querier, at time.Time) (seen, known bool, err error) {
+	if q, err = over(q, b.recordings, 0); err != nil {
+		return false, true, err
+	}
 	if b.floor != nil && b.floor.versionBound {
 		seen, _, err = b.floor.holds(ctx, q, at)
 		return seen, true, err

@@ -33,6 +33,19 @@ func (b *backend) QueryRange(ctx context.Context, expr string, from, to time.Tim
 	return b.now.Load().QueryRange(ctx, expr, from, to, step)
 }
 
+var _ rules.RecordingQuerier = (*backend)(nil)
+
+// WithRecordings gives the source of the moment with recording rules; see [rules.RecordingQuerier].
+func (b *backend) WithRecordings(all []rules.Recording) (rules.Querier, error) {
+	return rules.WithRecordings(b.now.Load().Querier, all)
+}
+
+// embedded says whether the backend is an embedded store.
+func (b *backend) embedded() bool {
+	_, ok := b.now.Load().settings.(tsdb.Config)
+	return ok
+}
+
 // changed says whether c are other settings of the embedded store that the backend is.
 func (b *backend) changed(c tsdb.Config) bool {
 	is, ok := b.now.Load().settings.(tsdb.Config)

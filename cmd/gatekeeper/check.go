@@ -46,7 +46,8 @@ The rules that SLOs become are printed with --expand. Of test files it is checke
 With --fix the rewrites that are safe are written into the files; everything else in them stays as it is.
 With --backend the metrics are asked too: whether the series exist and have the labels, how often they are
 scraped, and what each look costs. With --config it checks the daemon's configuration, as serve and a
-reload would, with the files that it names.
+reload would, with the files that it names. Recording rules in a health file are an error unless the
+configuration is there too and the file's backend is an embedded one, which evaluates them.
 
 It exits with 2 on errors, and with --strict on warnings too.`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -80,10 +81,11 @@ func (c *checking) run(cmd *cobra.Command, args []string) error {
 	}
 	var all []checked
 	if c.config != "" {
-		one, err := checkConfig(c.config)
+		one, records, err := checkConfig(c.config)
 		if err != nil {
 			return err
 		}
+		options.Records = records
 		all = append(all, one)
 	}
 	for _, name := range args {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -36,22 +37,27 @@ func (c checked) fails(strict bool) bool {
 	})
 }
 
-// checkConfig reads the daemon's configuration as serve does.
-func checkConfig(name string) (checked, error) {
+// checkConfig reads the daemon's configuration as serve does. Records says of a health file whether its
+// backend is one that evaluates its recording rules.
+func checkConfig(name string) (c checked, records func(*rules.File) bool, err error) {
 	cfg, err := config.Read(name)
 	if err != nil {
-		return checked{}, err
+		return checked{}, nil, err
 	}
 	registry, err := builtin.Registry(nil)
 	if err != nil {
-		return checked{}, err
+		return checked{}, nil, err
 	}
-	c := checked{File: name, Problems: rules.Problems{}, usable: true}
-	_, err = decode(cfg, registry)
+	c = checked{File: name, Problems: rules.Problems{}, usable: true}
+	s, err := decode(cfg, registry)
+	records = func(f *rules.File) bool {
+		_, embedded := s.tsdb[cmp.Or(f.Backend, s.DefaultBackend)]
+		return embedded
+	}
 	if broken, ok := errors.AsType[*config.Broken](err); ok {
 		c.Problems, c.bundle, c.usable, err = broken.Problems, broken.Source, false, nil
 	}
-	return c, err
+	return c, records, err
 }
 
 // checkTests reads a test file as the command test does.

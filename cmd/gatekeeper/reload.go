@@ -167,6 +167,12 @@ func (d *daemon) keep(s settings) {
 	if s.web.TLS != d.web.TLS {
 		s.At.Child("web_config_file").Wrong("restart the daemon with it, or put back what it was", "whether TLS is served can't be changed while the daemon runs")
 	}
+	for name := range s.prometheus {
+		if known, ok := d.backends.named[name]; ok && known.embedded() {
+			s.At.Child("backends").Child(name).Wrong("restart the daemon with it, or give it another name",
+				"the embedded backend %q can't become one of another kind while the daemon runs: it alone evaluates recording rules of health files", name)
+		}
+	}
 	for name, c := range s.tsdb {
 		if known, ok := d.backends.named[name]; ok && known.changed(c) {
 			s.At.Child("backends").Child(name).Wrong("restart the daemon with it, put back what it was, or give it another name and data_dir",

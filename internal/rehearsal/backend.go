@@ -26,6 +26,19 @@ func (b *backend) fault() FaultKind {
 	return ""
 }
 
+var _ rules.RecordingQuerier = (*backend)(nil)
+
+// WithRecordings gives the backend with recording rules, where it can evaluate them. It has the same faults.
+func (b *backend) WithRecordings(all []rules.Recording) (rules.Querier, error) {
+	inner, err := rules.WithRecordings(b.inner, all)
+	if err != nil {
+		return nil, err
+	}
+	with := *b
+	with.inner = inner
+	return &with, nil
+}
+
 var warned = []string{"the test's script says that this answer is partial"}
 
 // trouble is what a query meets before it could be answered.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/storage"
 
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
@@ -21,12 +22,21 @@ const (
 
 // Query evaluates expr at the instant at, to the millisecond.
 func (s *Store) Query(ctx context.Context, expr string, at time.Time) (rules.Vector, error) {
+	return s.query(ctx, s.db, expr, at)
+}
+
+// QueryRange evaluates expr at from, from+step, … to.
+func (s *Store) QueryRange(ctx context.Context, expr string, from, to time.Time, step time.Duration) (rules.Matrix, error) {
+	return s.queryRange(ctx, s.db, expr, from, to, step)
+}
+
+func (s *Store) query(ctx context.Context, over storage.Queryable, expr string, at time.Time) (rules.Vector, error) {
 	ctx, done, err := s.begin(ctx)
 	if err != nil {
 		return rules.Vector{}, err
 	}
 	defer done()
-	query, err := s.engine.NewInstantQuery(ctx, s.db, nil, expr, at)
+	query, err := s.engine.NewInstantQuery(ctx, over, nil, expr, at)
 	if err != nil {
 		return rules.Vector{}, refuse("correct the expression", err)
 	}
@@ -59,8 +69,7 @@ func (s *Store) Query(ctx context.Context, expr string, at time.Time) (rules.Vec
 	return out, nil
 }
 
-// QueryRange evaluates expr at from, from+step, … to.
-func (s *Store) QueryRange(ctx context.Context, expr string, from, to time.Time, step time.Duration) (rules.Matrix, error) {
+func (s *Store) queryRange(ctx context.Context, over storage.Queryable, expr string, from, to time.Time, step time.Duration) (rules.Matrix, error) {
 	if step < time.Millisecond || step%time.Millisecond != 0 || to.Before(from) {
 		return rules.Matrix{}, gatekeeper.Errorf(gatekeeper.CodeInvalid, "give a step of whole milliseconds and an end after the start",
 			"can't ask from %s to %s every %s", from.UTC().Format(time.RFC3339Nano), to.UTC().Format(time.RFC3339Nano), step)
@@ -70,7 +79,7 @@ func (s *Store) QueryRange(ctx context.Context, expr string, from, to time.Time,
 		return rules.Matrix{}, err
 	}
 	defer done()
-	query, err := s.engine.NewRangeQuery(ctx, s.db, nil, expr, from, to, step)
+	query, err := s.engine.NewRangeQuery(ctx, over, nil, expr, from, to, step)
 	if err != nil {
 		return rules.Matrix{}, refuse("correct the expression", err)
 	}

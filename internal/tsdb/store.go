@@ -28,6 +28,7 @@ const (
 type Store struct {
 	db         *tsdb.DB
 	engine     *promql.Engine
+	maxSamples int // of one query
 	scraper    *scraper
 	recordings []*recordingGroup
 	log        *slog.Logger
@@ -70,7 +71,7 @@ func Open(c Config, log *slog.Logger, reg prometheus.Registerer) (*Store, error)
 	}
 	closing, closeAll := context.WithCancel(context.Background())
 	return &Store{
-		db: db, scraper: s, recordings: recordings, log: log, closing: closing, close: closeAll,
+		db: db, scraper: s, maxSamples: c.MaxSamples, recordings: recordings, log: log, closing: closing, close: closeAll,
 		engine: promql.NewEngine(promql.EngineOpts{
 			Logger: log.With("component", "promql"), Reg: reg,
 			MaxSamples: c.MaxSamples, Timeout: time.Duration(c.QueryTimeout), LookbackDelta: lookback,

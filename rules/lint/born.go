@@ -35,7 +35,7 @@ func lintBorn(r *rule) []finding {
 		return nil
 	}
 	all := rangedCalls(c)
-	if len(all) != 1 || promexpr.SelectorBinding(all[0].selector) != promexpr.BoundToVersion {
+	if len(all) != 1 || promexpr.SelectorBinding(all[0].selector, r.recorded) != promexpr.BoundToVersion {
 		return nil
 	}
 	f := r.at(rules.Warning, c.PositionRange(), "what the new version counted before its first scrape is not in this increase", "Take a series that was not there before with its value.")

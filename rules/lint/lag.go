@@ -64,11 +64,13 @@ const multiple = 5
 
 // lagOf computes a rule's lag. ok is false for what compares no value with a number.
 func lagOf(r *rule) (Lag, bool) {
-	l := Lag{Rule: r.Name, For: r.For, Scrape: r.scrape + r.QueryOffset, Interval: r.Interval, WarmUp: r.WarmUp, Range: longestRange(r.AST), Share: 1}
-	o := r.operand
-	if o == nil {
+	l := Lag{Rule: r.Name, For: r.For, Scrape: r.scrape + r.QueryOffset, Interval: r.Interval, WarmUp: r.WarmUp, Range: r.longest(), Share: 1}
+	if r.operand == nil {
 		return l, false
 	}
+	seen := *r.operand
+	seen.Expr, _ = r.seen(seen.Expr)
+	o := &seen
 	if b, ok := r.burn(); ok {
 		l.Harm, l.Share = errorsAbove(b.Ratio)
 		l.Range = b.Long

@@ -71,6 +71,9 @@ type Options struct {
 	Backend Backend
 	// Now is the instant at which the backend is asked.
 	Now time.Time
+	// Records says whether the backend of a file's releases evaluates the file's recording rules, as
+	// the embedded one does; nil: none does. Else they are errors.
+	Records func(*rules.File) bool
 }
 
 // Report is what was found in a bundle.
@@ -99,6 +102,9 @@ func Check(ctx context.Context, b rules.Bundle, o Options) (*Report, error) {
 	report := &Report{Problems: p.Problems}
 	if p.Usable {
 		report.File = p.File
+	}
+	if len(p.Unrecordable) > 0 && (o.Records == nil || !o.Records(p.File)) {
+		report.File, report.Problems = nil, append(slices.Clone(p.Problems), p.Unrecordable...)
 	}
 	run := &run{parsed: p, options: o, report: report, comments: readComments(p), measured: map[*rules.ParsedRule]time.Duration{}}
 	if o.Backend == nil || !p.Usable {
@@ -161,9 +167,10 @@ type file struct{ *rules.Parsed }
 type rule struct {
 	*rules.ParsedRule
 	file     *rules.File
-	scrape   time.Duration     // between two samples
-	measured bool              // in a backend; else assumed
-	operand  *promexpr.Operand // nil where it compares nothing
+	scrape   time.Duration       // between two samples
+	measured bool                // in a backend; else assumed
+	operand  *promexpr.Operand   // nil where it compares nothing
+	recorded promexpr.Recordings // of the file
 }
 
 // finding is what a check has to say about a rule or a place.
@@ -185,18 +192,16 @@ type replace struct {
 
 func (r *run) offline() {
 	f := &file{r.parsed}
-	if floor := r.parsed.Floor; floor != nil {
-		one := newRule(r.parsed.File, floor, r.scrape(floor))
-		_, one.measured = r.measured[floor]
+	for _, p := range r.parsed.Bare() {
+		one := r.rule(p)
 		for _, s := range specs {
-			if s.rule != nil && s.floor {
+			if s.rule != nil && s.floor && (p == r.parsed.Floor || s != checkUnboundService) { // whoever uses what is recorded may bind it
 				r.add(s, s.rule(one))
 			}
 		}
 	}
 	for _, p := range r.parsed.Rules {
-		one := newRule(r.parsed.File, p, r.scrape(p))
-		_, one.measured = r.measured[p]
+		one := r.rule(p)
 		if lag, ok := lagOf(one); ok {
 			r.report.Lags = append(r.report.Lags, lag)
 		}
@@ -213,12 +218,34 @@ func (r *run) offline() {
 	}
 }
 
-func newRule(f *rules.File, p *rules.ParsedRule, scrape time.Duration) *rule {
-	r := &rule{ParsedRule: p, file: f, scrape: scrape}
+func (r *run) rule(p *rules.ParsedRule) *rule {
+	one := &rule{ParsedRule: p, file: r.parsed.File, scrape: r.scrape(p), recorded: r.parsed.Recorded}
+	_, one.measured = r.measured[p]
 	if o, ok := promexpr.FindOperand(p.AST); ok {
-		r.operand = &o
+		one.operand = &o
 	}
-	return r
+	return one
+}
+
+// seen gives an expression with recorded names seen through. Through says that there were some: what is
+// seen then has no place in the rule's text.
+func (r *rule) seen(e parser.Expr) (seen parser.Expr, through bool) {
+	if !slices.ContainsFunc(promexpr.Selectors(e), r.recordedBy) {
+		return e, false
+	}
+	seen, _ = r.recorded.Inline(e)
+	return seen, true
+}
+
+// recordedBy says whether a selector is of a name that the file records.
+func (r *rule) recordedBy(vs *parser.VectorSelector) bool {
+	return r.recorded[promexpr.NameOf(vs)] != nil
+}
+
+// longest is how far back the rule's ranges reach.
+func (r *rule) longest() time.Duration {
+	seen, _ := r.seen(r.AST)
+	return longestRange(seen)
 }
 
 // add takes a check's findings into the report, but for those that somebody disabled.

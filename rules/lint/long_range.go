@@ -17,7 +17,7 @@ var checkLongRange = &Spec{
 }
 
 func lintLongRange(r *rule) []finding {
-	if long := longestRange(r.AST); long > r.file.Window {
+	if long := r.longest(); long > r.file.Window {
 		return []finding{r.at(rules.Warning, r.AST.PositionRange(),
 			fmt.Sprintf("it looks back %s, and the release's window is %s", model.Duration(long), model.Duration(r.file.Window)),
 			"Write a rule for the release, with a range of a few minutes; leave those of an SLO to the people on call.")}

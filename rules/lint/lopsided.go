@@ -23,14 +23,21 @@ func lintLopsided(r *rule) []finding {
 		return nil
 	}
 	o := r.operand
-	if ratio := promexpr.FindRatio(o.Expr, o.Falling()); ratio != nil && ratio.Success && canVanish(ratio.Top, ratio.Bottom) {
+	operand, through := r.seen(o.Expr)
+	if ratio := promexpr.FindRatio(operand, o.Falling()); ratio != nil && ratio.Success && canVanish(ratio.Top, ratio.Bottom) {
 		f := r.at(rules.Warning, o.Expr.PositionRange(), "without one success the numerator of this ratio is empty, and so is the whole expression",
 			"Compare the errors instead, or say missing_success: unhealthy in the rule, in groups of the health file.")
-		f.edits = r.orNone(ratio.Top, ratio.Bottom)
+		if !through {
+			f.edits = r.orNone(ratio.Top, ratio.Bottom)
+		}
 		return []finding{f}
 	}
 	var found []finding
-	for _, d := range promexpr.Differences(o.Expr) {
+	for _, d := range promexpr.Differences(operand) {
+		if through {
+			return []finding{r.at(rules.Warning, o.Expr.PositionRange(), "where what is subtracted has no series this is empty, and so is the whole expression",
+				"Ask for what is left by a matcher, such as status!~\"2..\", in the recording rule.")}
+		}
 		f := r.at(rules.Warning, d.Part.PositionRange(), "where this has no series the difference is empty, and so is the whole expression",
 			"Ask for what is left by a matcher, such as status!~\"2..\", or put or 0 * the whole beside it.")
 		f.edits = r.orNone(d.Part, d.Whole)

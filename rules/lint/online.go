@@ -72,7 +72,7 @@ func (a *asker) scrapeInterval(ctx context.Context, f *rules.File, p *rules.Pars
 func (r *run) online(ctx context.Context, a *asker) error {
 	for _, p := range r.parsed.Expressions() {
 		o := &online{
-			rule: newRule(r.parsed.File, p, r.scrape(p)), backend: a.backend, at: a.at,
+			rule: r.rule(p), backend: a.backend, at: a.at,
 			retention: a.retention, known: a.known, report: r.report,
 		}
 		for _, s := range specs {
@@ -143,7 +143,7 @@ func (o *online) selectorsOnce() []*parser.VectorSelector {
 	seen := map[string]bool{}
 	var all []*parser.VectorSelector
 	for _, vs := range promexpr.Selectors(o.AST) {
-		if key := vs.String(); vs.Name != "" && !seen[key] {
+		if key := vs.String(); vs.Name != "" && !seen[key] && !o.recordedBy(vs) {
 			seen[key] = true
 			all = append(all, vs)
 		}

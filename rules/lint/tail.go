@@ -21,7 +21,7 @@ var checkTail = &Spec{
 const longTail = 5 * time.Minute
 
 func lintTail(r *rule) []finding {
-	if long := longestRange(r.AST); !r.VersionBound && long > longTail {
+	if long := r.longest(); !r.VersionBound && long > longTail {
 		return []finding{r.at(rules.Warning, r.AST.PositionRange(),
 			fmt.Sprintf("for %s after a rollback %s still sees what was before it", model.Duration(long), r.Alert),
 			fmt.Sprintf("Bind it to ${version}, take a range of %s or less, and keep cool_down at the longest range.", model.Duration(longTail)))}

@@ -19,13 +19,14 @@ func lintTraffic(r *rule) []finding {
 	if r.file.MinTraffic != "" || r.operand == nil || guarded(r.AST) {
 		return nil
 	}
-	ratio := promexpr.FindRatio(r.operand.Expr, r.operand.Falling())
+	operand, through := r.seen(r.operand.Expr)
+	ratio := promexpr.FindRatio(operand, r.operand.Falling())
 	if ratio == nil || promexpr.OfGauges(ratio.Top) && promexpr.OfGauges(ratio.Bottom) {
 		return nil // such as free memory: it counts no requests
 	}
 	f := r.at(rules.Info, r.operand.Expr.PositionRange(), "a ratio without a floor of traffic",
 		`Set min_traffic in the health file, such as sum(rate(http_requests_total{service="${service}", version="${version}"}[1m])) > 1, or guard the rule.`)
-	if set, known := carried(ratio.Bottom); known && len(set) == 0 {
+	if set, known := carried(ratio.Bottom); known && len(set) == 0 && !through {
 		f.rewrite = oneLine(r.Source) + " and on () " + oneLine(r.text(ratio.Bottom)) + " > 1"
 	}
 	return []finding{f}

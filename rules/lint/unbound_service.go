@@ -2,6 +2,7 @@ package lint
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/common/model"
@@ -46,5 +47,6 @@ func (r *rule) boundToService(vs *parser.VectorSelector) bool {
 			return true
 		}
 	}
-	return false
+	seen, through := r.seen(vs)
+	return through && !slices.ContainsFunc(promexpr.Selectors(seen), func(s *parser.VectorSelector) bool { return r.recordedBy(s) || !r.boundToService(s) })
 }

@@ -20,6 +20,8 @@ func lintUnboundVersion(r *rule) []finding {
 	if r.VersionBound {
 		return nil // what is not bound is a guard
 	}
-	return r.firstSelector(func(vs *parser.VectorSelector) bool { return promexpr.SelectorBinding(vs) == promexpr.Unbound },
+	return r.firstSelector(func(vs *parser.VectorSelector) bool {
+		return promexpr.SelectorBinding(vs, r.recorded) == promexpr.Unbound
+	},
 		fmt.Sprintf("%s sees the old and the new version mixed", r.Alert), `version="${version}"`)
 }

@@ -1,6 +1,7 @@
 package promexpr
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -19,12 +20,12 @@ const (
 )
 
 // BindingOf says whose data can make an expression give a sample.
-func BindingOf(e parser.Expr) Binding {
+func BindingOf(e parser.Expr, known Recordings) Binding {
 	switch e := Unparen(e).(type) {
 	case *parser.VectorSelector:
-		return SelectorBinding(e)
+		return SelectorBinding(e, known)
 	case *parser.BinaryExpr:
-		left, right := BindingOf(e.LHS), BindingOf(e.RHS)
+		left, right := BindingOf(e.LHS, known), BindingOf(e.RHS, known)
 		switch e.Op {
 		case parser.LAND: // both sides are needed: one that is bound is enough
 			if left == BoundToVersion || right == BoundToVersion {
@@ -42,15 +43,29 @@ func BindingOf(e parser.Expr) Binding {
 		all := BoundToNothing
 		for c := range parser.ChildrenIter(e) {
 			if c, ok := c.(parser.Expr); ok {
-				all = max(all, BindingOf(c))
+				all = max(all, BindingOf(c, known))
 			}
 		}
 		return all
 	}
 }
 
-// SelectorBinding says whose data a selector reads.
-func SelectorBinding(vs *parser.VectorSelector) Binding {
+// SelectorBinding says whose data a selector reads. A recorded series is bound by what its rule
+// reads, or by a matcher of what the rule keeps.
+func SelectorBinding(vs *parser.VectorSelector, known Recordings) Binding {
+	own, one := ownBinding(vs), known.of(vs)
+	switch {
+	case one == nil:
+		return own
+	case own == Unbound:
+		return one.binding
+	default:
+		return one.bindingOf(vs, known)
+	}
+}
+
+// ownBinding says whose data a selector's matchers let through.
+func ownBinding(vs *parser.VectorSelector) Binding {
 	found := Unbound
 	for _, m := range vs.LabelMatchers {
 		narrow := m.Type == labels.MatchEqual || m.Type == labels.MatchRegexp && !strings.Contains(m.Value, "|")
@@ -62,4 +77,17 @@ func SelectorBinding(vs *parser.VectorSelector) Binding {
 		}
 	}
 	return found
+}
+
+// bindingOf says whose data a selector of the name reads, by a matcher of it where that reaches all
+// that is recorded of.
+func (r *Recorded) bindingOf(vs *parser.VectorSelector, known Recordings) Binding {
+	if r.inlined == nil || r.binding == BoundToNothing {
+		return r.binding
+	}
+	seen, all := r.narrowed(vs)
+	if !all || slices.ContainsFunc(Selectors(seen), func(vs *parser.VectorSelector) bool { return known.of(vs) != nil }) {
+		return r.binding
+	}
+	return min(r.binding, BindingOf(seen, nil))
 }

@@ -24,11 +24,14 @@ func Depth(n parser.Node) int {
 
 // Reach is how far before its instant an expression looks at most, but for the lookback by which
 // a backend finds the latest sample of a series.
-func Reach(n parser.Node) time.Duration {
+func Reach(n parser.Node, known Recordings) time.Duration {
 	var own time.Duration
 	switch n := n.(type) {
 	case *parser.VectorSelector:
 		own = n.OriginalOffset
+		for _, one := range known.all(n) {
+			own = max(own, n.OriginalOffset+one.reach)
+		}
 	case *parser.MatrixSelector:
 		own = n.Range
 	case *parser.SubqueryExpr:
@@ -36,7 +39,7 @@ func Reach(n parser.Node) time.Duration {
 	}
 	var deepest time.Duration
 	for c := range parser.ChildrenIter(n) {
-		deepest = max(deepest, Reach(c))
+		deepest = max(deepest, Reach(c, known))
 	}
 	return max(0, own+deepest)
 }

@@ -19,7 +19,7 @@ func TestRange(t *testing.T) {
 	} {
 		ast, err := Parser.ParseExpr(expr)
 		require.NoError(t, err)
-		require.Equal(t, want, Reach(ast), expr)
+		require.Equal(t, want, Reach(ast, nil), expr)
 	}
 }
 

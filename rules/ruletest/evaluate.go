@@ -30,7 +30,7 @@ func newEvaluation(f *File, t *Test, s *store) (*evaluation, error) {
 	for _, g := range f.groups {
 		for _, r := range g.rules {
 			if r.record != nil {
-				e.rules = append(e.rules, &recorded{rules.NewRecorder(*r.record), r.record.Record})
+				e.rules = append(e.rules, &recording{rules.NewRecorder(*r.record), r.record.Record})
 				continue
 			}
 			one := &rules.File{Rules: []rules.Rule{*r.alert}}
@@ -77,14 +77,14 @@ func (e *evaluation) firing(alertname string) (found []rules.Alert) {
 	return found
 }
 
-type recorded struct {
+type recording struct {
 	*rules.Recorder
 	record string
 }
 
-func (r *recorded) name() string { return r.record }
+func (r *recording) name() string { return r.record }
 
-func (r *recorded) at(ctx context.Context, s *store, slot time.Time) error {
+func (r *recording) at(ctx context.Context, s *store, slot time.Time) error {
 	return r.Record(ctx, s.asked(false).query, s, slot)
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
 	"github.com/gatekeeper-engine/gatekeeper/rules/promexpr"
+	"github.com/gatekeeper-engine/gatekeeper/rules/recorded"
 )
 
 // store holds the samples of one test, in the head of Prometheus's own database: native histograms and
@@ -42,6 +43,9 @@ const (
 	samplesOfReleases = 50_000_000
 )
 
+// lookback is how long an instant finds the sample before it, as in Prometheus.
+const lookback = 5 * time.Minute
+
 // newStore gives a store whose input series begin at start. The caller closes it.
 func newStore(f *File, t *Test, start time.Time, maxQuery int) (*store, error) {
 	dir, err := os.MkdirTemp("", "gatekeeper-test-")
@@ -59,7 +63,7 @@ func newStore(f *File, t *Test, start time.Time, maxQuery int) (*store, error) {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	s := &store{dir: dir, head: head, engine: prom.NewEngine(prom.EngineOpts{
-		MaxSamples: maxQuery, Timeout: 100 * time.Second, Parser: promexpr.Parser,
+		MaxSamples: maxQuery, Timeout: 100 * time.Second, LookbackDelta: lookback, Parser: promexpr.Parser,
 		NoStepSubqueryIntervalFn: func(int64) int64 { return time.Duration(f.EvaluationInterval).Milliseconds() },
 		EnableAtModifier:         true, EnableNegativeOffset: true,
 	})}
@@ -178,17 +182,35 @@ func (s *store) refused() error {
 // asked is the store as a backend of rules.
 type asked struct {
 	*store
-	query    rules.QueryFunc
-	warnings bool // whether a warning of PromQL makes an answer partial, as for releases; rules of Prometheus pass over it
+	query      rules.QueryFunc
+	warnings   bool              // whether a warning of PromQL makes an answer partial, as for releases; rules of Prometheus pass over it
+	recordings []rules.Recording // of the release that asks
 }
 
 func (s *store) asked(warnings bool) *asked {
-	return &asked{s, rules.EngineQuery(s.engine, s), warnings}
+	return &asked{store: s, query: rules.EngineQuery(s.engine, s), warnings: warnings}
+}
+
+var _ rules.RecordingQuerier = (*asked)(nil)
+
+// WithRecordings gives the store with what a release's recording rules record.
+func (a *asked) WithRecordings(all []rules.Recording) (rules.Querier, error) {
+	with := *a
+	with.recordings = all
+	return &with, nil
+}
+
+// over gives the samples as a question sees them.
+func (a *asked) over(at time.Time) storage.Queryable {
+	if len(a.recordings) == 0 {
+		return a.store
+	}
+	return recorded.Source{Engine: a.engine, Store: a.store, Lookback: lookback, MaxSamples: samplesOfReleases}.Over(a.recordings, at)
 }
 
 // Query evaluates at one instant.
 func (a *asked) Query(ctx context.Context, expr string, at time.Time) (rules.Vector, error) {
-	q, err := a.engine.NewInstantQuery(ctx, a.store, nil, expr, at)
+	q, err := a.engine.NewInstantQuery(ctx, a.over(at), nil, expr, at)
 	if err != nil {
 		return rules.Vector{}, err
 	}
@@ -213,7 +235,7 @@ func (a *asked) Query(ctx context.Context, expr string, at time.Time) (rules.Vec
 
 // QueryRange evaluates at every step.
 func (a *asked) QueryRange(ctx context.Context, expr string, from, to time.Time, step time.Duration) (rules.Matrix, error) {
-	q, err := a.engine.NewRangeQuery(ctx, a.store, nil, expr, from, to, step)
+	q, err := a.engine.NewRangeQuery(ctx, a.over(from), nil, expr, from, to, step)
 	if err != nil {
 		return rules.Matrix{}, err
 	}

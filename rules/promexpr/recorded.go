@@ -1,0 +1,325 @@
+package promexpr
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
+)
+
+// maxInlined is how many bytes of recording rules' expressions one expression is shown with: each may
+// use another one twice, and so on.
+const maxInlined = 16 << 10
+
+// Recordings are recording rules by the name that they record: what a selector of that name stands
+// for. A nil one holds none. It may be read concurrently once it is complete.
+type Recordings map[string]*Recorded
+
+// Recorded is what the recording rules of one name come to.
+type Recorded struct {
+	inlined  parser.Expr // what is recorded, without recorded names; nil: too long
+	size     int         // bytes of inlined
+	exact    bool        // inlined has samples where the recorded series has
+	labels   map[string]string
+	interval time.Duration
+	reach    time.Duration
+	binding  Binding
+}
+
+// Add takes a recording rule that may use those before it. Ago is how long before a slot it is asked.
+func (r Recordings) Add(name string, e parser.Expr, set map[string]string, interval, ago time.Duration) {
+	inlined, exact := r.Inline(e)
+	one := &Recorded{
+		inlined: inlined, exact: exact, labels: set, interval: interval,
+		reach: Reach(e, r) + interval + ago, binding: BindingOf(e, r),
+	}
+	if other := r[name]; other != nil { // rules of one name have different labels
+		one.exact, one.labels = false, nil
+		one.interval = min(one.interval, other.interval)
+		one.reach = max(one.reach, other.reach)
+		one.binding = max(one.binding, other.binding)
+		if one.inlined != nil && other.inlined != nil {
+			one.inlined = &parser.BinaryExpr{Op: parser.LOR, LHS: paren(other.inlined), RHS: paren(one.inlined), VectorMatching: &parser.VectorMatching{Card: parser.CardManyToMany}}
+		} else {
+			one.inlined = nil
+		}
+	}
+	if one.inlined != nil {
+		if one.size = len(one.inlined.String()); one.size > maxInlined {
+			one.inlined = nil
+		}
+	}
+	r[name] = one
+}
+
+// of gives what a selector stands for when it selects one recorded name; nil: it does not.
+func (r Recordings) of(vs *parser.VectorSelector) *Recorded { return r[NameOf(vs)] }
+
+// all gives what a selector may find of the recordings, by whatever it says of the name.
+func (r Recordings) all(vs *parser.VectorSelector) (found []*Recorded) {
+	if one := r.of(vs); one != nil {
+		return []*Recorded{one}
+	}
+	if NameOf(vs) != "" {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(r)) {
+		if MatchesName(name, vs.LabelMatchers) {
+			found = append(found, r[name])
+		}
+	}
+	return found
+}
+
+// NameOf gives the one metric name that a selector selects; "" where it says something else of it.
+func NameOf(vs *parser.VectorSelector) string {
+	if vs.Name != "" {
+		return vs.Name
+	}
+	for _, m := range vs.LabelMatchers {
+		if m.Name == model.MetricNameLabel && m.Type == labels.MatchEqual {
+			return m.Value
+		}
+	}
+	return ""
+}
+
+// MatchesName says whether matchers let series of a metric name through.
+func MatchesName(name string, matchers []*labels.Matcher) bool {
+	return !slices.ContainsFunc(matchers, func(m *labels.Matcher) bool {
+		return m.Name == model.MetricNameLabel && !m.Matches(name)
+	})
+}
+
+// Inline gives a copy of an expression in which recording rules' expressions stand in the place of the
+// names that they record, as far as that is possible. Exact says that every selector was seen through,
+// and that each has samples where its name has: a matcher of what its rule does not keep shows less.
+func (r Recordings) Inline(e parser.Expr) (seen parser.Expr, exact bool) {
+	i := &inliner{known: r, left: maxInlined, exact: true}
+	return i.expr(copied(e)), i.exact
+}
+
+type inliner struct {
+	known Recordings
+	left  int // bytes
+	exact bool
+}
+
+// expr sees through the selectors of a copy.
+func (i *inliner) expr(e parser.Expr) parser.Expr {
+	switch e := e.(type) {
+	case *parser.VectorSelector:
+		return i.instant(e)
+	case *parser.MatrixSelector:
+		return i.window(e)
+	case *parser.AggregateExpr:
+		e.Expr = i.expr(e.Expr)
+		if e.Param != nil {
+			e.Param = i.expr(e.Param)
+		}
+	case *parser.BinaryExpr:
+		e.LHS, e.RHS = i.expr(e.LHS), i.expr(e.RHS)
+	case *parser.Call:
+		for n, arg := range e.Args {
+			e.Args[n] = i.expr(arg)
+		}
+	case *parser.ParenExpr:
+		e.Expr = i.expr(e.Expr)
+	case *parser.SubqueryExpr:
+		e.Expr = paren(i.expr(e.Expr))
+	case *parser.UnaryExpr:
+		e.Expr = i.expr(e.Expr)
+	}
+	return e
+}
+
+func (i *inliner) instant(vs *parser.VectorSelector) parser.Expr {
+	seen := i.behind(vs)
+	if seen == nil {
+		return vs
+	}
+	shift(seen, vs.OriginalOffset)
+	return paren(seen)
+}
+
+func (i *inliner) window(m *parser.MatrixSelector) parser.Expr {
+	vs, ok := m.VectorSelector.(*parser.VectorSelector)
+	if !ok {
+		return m
+	}
+	seen := i.behind(vs)
+	if seen == nil {
+		return m
+	}
+	return &parser.SubqueryExpr{Expr: paren(seen), Range: m.Range, Step: i.known.of(vs).interval, OriginalOffset: vs.OriginalOffset}
+}
+
+// behind gives what a selector stands for; nil: itself.
+func (i *inliner) behind(vs *parser.VectorSelector) parser.Expr {
+	one := i.known.of(vs)
+	if one == nil {
+		i.exact = i.exact && len(i.known.all(vs)) == 0
+		return nil
+	}
+	if one.inlined == nil || vs.Timestamp != nil || vs.StartOrEnd != 0 {
+		i.exact = false
+		return nil
+	}
+	if i.left -= one.size; i.left < 0 {
+		i.exact = false
+		return nil
+	}
+	seen, all := one.narrowed(vs)
+	i.exact = i.exact && one.exact && all
+	return seen
+}
+
+// narrowed gives what a selector of the name stands for. All says that it is narrowed by all of the
+// selector's matchers; else by none.
+func (r *Recorded) narrowed(vs *parser.VectorSelector) (seen parser.Expr, all bool) {
+	seen = copied(r.inlined)
+	for _, m := range vs.LabelMatchers {
+		if m.Name == model.MetricNameLabel {
+			continue
+		}
+		value, static := r.labels[m.Name]
+		if static && !m.Matches(value) || !static && !push(seen, m) {
+			return copied(r.inlined), false
+		}
+	}
+	return seen, true
+}
+
+// shift moves what an expression reads into the past.
+func shift(e parser.Node, by time.Duration) {
+	if by == 0 {
+		return
+	}
+	switch e := e.(type) {
+	case *parser.VectorSelector:
+		e.OriginalOffset += by
+	case *parser.SubqueryExpr:
+		e.OriginalOffset += by
+	default:
+		for c := range parser.ChildrenIter(e) {
+			shift(c, by)
+		}
+	}
+}
+
+// push narrows an expression's selectors to what has a matcher in its result. It says whether they give
+// the same then as the matched result.
+func push(e parser.Expr, m *labels.Matcher) bool {
+	switch e := e.(type) {
+	case *parser.VectorSelector:
+		e.LabelMatchers = append(e.LabelMatchers, m)
+		return true
+	case *parser.MatrixSelector:
+		return push(e.VectorSelector, m)
+	case *parser.ParenExpr:
+		return push(e.Expr, m)
+	case *parser.SubqueryExpr:
+		return push(e.Expr, m)
+	case *parser.UnaryExpr:
+		return push(e.Expr, m)
+	case *parser.AggregateExpr:
+		switch e.Op {
+		case parser.TOPK, parser.BOTTOMK, parser.LIMITK, parser.LIMIT_RATIO, parser.COUNT_VALUES:
+			return false
+		}
+		return slices.Contains(e.Grouping, m.Name) != e.Without && push(e.Expr, m)
+	case *parser.BinaryExpr:
+		return pushBoth(e, m)
+	case *parser.Call:
+		return pushCall(e, m)
+	default: // a number has no labels
+		return false
+	}
+}
+
+func pushBoth(e *parser.BinaryExpr, m *labels.Matcher) bool {
+	switch v := e.VectorMatching; {
+	case e.LHS.Type() == parser.ValueTypeScalar:
+		return push(e.RHS, m)
+	case e.RHS.Type() == parser.ValueTypeScalar, e.Op == parser.LAND, e.Op == parser.LUNLESS:
+		return push(e.LHS, m)
+	case e.Op != parser.LOR && (slices.Contains(v.MatchingLabels, m.Name) != v.On || slices.Contains(v.Include, m.Name)):
+		return false
+	default:
+		return push(e.LHS, m) && push(e.RHS, m)
+	}
+}
+
+// pushCall narrows what a function reads, but for functions that make labels.
+func pushCall(e *parser.Call, m *labels.Matcher) bool {
+	switch e.Func.Name {
+	case "label_replace", "label_join", "absent", "absent_over_time", "vector", "info", "scalar", "time":
+		return false
+	}
+	pushed := false
+	for _, arg := range e.Args {
+		if t := arg.Type(); t == parser.ValueTypeVector || t == parser.ValueTypeMatrix {
+			if m.Name == labels.BucketLabel || !push(arg, m) {
+				return false
+			}
+			pushed = true
+		}
+	}
+	return pushed
+}
+
+func paren(e parser.Expr) parser.Expr {
+	if p, ok := e.(*parser.ParenExpr); ok {
+		return p
+	}
+	return &parser.ParenExpr{Expr: e}
+}
+
+// copied gives a copy of an expression that shares nothing that is changed here.
+func copied(e parser.Expr) parser.Expr {
+	switch e := e.(type) {
+	case *parser.VectorSelector:
+		c := *e
+		c.LabelMatchers = slices.Clone(e.LabelMatchers)
+		return &c
+	case *parser.MatrixSelector:
+		c := *e
+		c.VectorSelector = copied(e.VectorSelector)
+		return &c
+	case *parser.AggregateExpr:
+		c := *e
+		c.Expr = copied(e.Expr)
+		if e.Param != nil {
+			c.Param = copied(e.Param)
+		}
+		return &c
+	case *parser.BinaryExpr:
+		c := *e
+		c.LHS, c.RHS = copied(e.LHS), copied(e.RHS)
+		return &c
+	case *parser.Call:
+		c := *e
+		c.Args = make(parser.Expressions, len(e.Args))
+		for n, arg := range e.Args {
+			c.Args[n] = copied(arg)
+		}
+		return &c
+	case *parser.ParenExpr:
+		c := *e
+		c.Expr = copied(e.Expr)
+		return &c
+	case *parser.SubqueryExpr:
+		c := *e
+		c.Expr = copied(e.Expr)
+		return &c
+	case *parser.UnaryExpr:
+		c := *e
+		c.Expr = copied(e.Expr)
+		return &c
+	default: // numbers and strings stay what they are
+		return e
+	}
+}
