@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatekeeper-engine/gatekeeper/internal/etcd"
+
 	"github.com/gatekeeper-engine/gatekeeper/internal/servertest"
 )
 
@@ -95,15 +97,23 @@ func TestDaemonOnExternalEtcd(t *testing.T) {
 	health := filepath.Join(dir, "health.yml")
 	require.NoError(t, os.WriteFile(health, []byte(withFlag), 0o600))
 	settings := "store: {endpoints: [\"" + endpoint + "\"], prefix: /team-a}\n"
+	x, err := etcd.Connect(t.Context(), etcd.ExternalConfig{Endpoints: []string{endpoint}, Prefix: "/team-a"}, nil)
+	require.NoError(t, err)
+	releasesOf(t, x, 300, 200, 10)
+	require.NoError(t, x.Close())
 	stop, said := begin(t, dir, settings)
 	gk(t, 0, "flag", "set", "new-checkout", "--enabled")
-	gk(t, 0, "release", "open", "--version", "2", "--previous-version", "1", "-f", health, "--id", "r1")
+	gk(t, 0, "release", "open", "--version", "2", "--previous-version", "1", "-f", health, "--id", "r-new")
 	require.Contains(t, both(t, 1, "store", "snapshot", filepath.Join(dir, "snapshot")), "etcdctl")
 	require.Equal(t, 0, stop(), "%s", said)
 	require.NoDirExists(t, filepath.Join(dir, "data", "store"))
 	stop, said = begin(t, dir, settings)
-	gk(t, 0, "release", "rollback", "r1", "--why", "it is slow")
-	gk(t, 3, "release", "wait", "r1")
+	beside := []string{"store", "prune", "--config", filepath.Join(dir, "gatekeeper.yml"), "--older-than"}
+	require.Contains(t, gk(t, 0, append(beside, "150d", "--dry-run")...), "would remove 2 releases")
+	require.Contains(t, gk(t, 0, append(beside, "250d")...), "removed 1 release")
+	require.Contains(t, gk(t, 0, "store", "prune", "--older-than", "150d"), "removed 1 release", "the daemon still owns the journal")
+	gk(t, 0, "release", "rollback", "r-new", "--why", "it is slow")
+	gk(t, 3, "release", "wait", "r-new")
 	require.Equal(t, 0, stop(), "%s", said)
-	require.Contains(t, gk(t, 0, "store", "verify", "--config", filepath.Join(dir, "gatekeeper.yml")), "1 release (0 open)")
+	require.Contains(t, gk(t, 0, "store", "verify", "--config", filepath.Join(dir, "gatekeeper.yml")), "2 releases (0 open)")
 }
