@@ -37,7 +37,7 @@ func storeSnapshotCommand() *cobra.Command {
 		Use: "snapshot FILE", Short: "Write a snapshot of a daemon's store to a file",
 		Long: `Snapshot writes the store's state at one instant to FILE, with a checksum at its end: from a running
 daemon, which needs the scope operate, or from the data directory of a stopped one. The file holds
-every release, flag and pinned health file, and no secrets of the configuration. It is in the format of
+every release, flag, audit record and pinned health file, and no secrets of the configuration. It is in the format of
 etcdctl snapshot save.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

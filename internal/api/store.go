@@ -26,7 +26,7 @@ func (s *server) registerStore(api huma.API) {
 	}
 	s.registerPrune(api)
 	op := s.operation("snapshot-store", http.MethodGet, "/store/snapshot", "Take a snapshot of the store", ScopeOperate, http.StatusServiceUnavailable)
-	op.Description = "The state of the store at one instant: etcd's database followed by its SHA-256, as etcdctl snapshot save writes it. It holds every release, flag and pinned health file. An answer whose checksum does not fit was cut off."
+	op.Description = "The state of the store at one instant: etcd's database followed by its SHA-256, as etcdctl snapshot save writes it. It holds every release, flag, audit record and pinned health file. An answer whose checksum does not fit was cut off."
 	op.Responses = map[string]*huma.Response{"200": {
 		Description: "The snapshot.",
 		Content: map[string]*huma.MediaType{

@@ -42,9 +42,12 @@ func TestChangesAreRecorded(t *testing.T) {
 		outcome string
 	}
 	for i, want := range []change{
-		{gatekeeper.FlagDeleted, "f", gatekeeper.Accepted}, {gatekeeper.FlagDeleted, "none", gatekeeper.Refused},
-		{gatekeeper.FlagSet, "g", gatekeeper.Refused}, {gatekeeper.FlagSet, "f", gatekeeper.Refused},
-		{gatekeeper.FlagSet, "f", gatekeeper.Accepted}, {gatekeeper.FlagSet, "f", gatekeeper.Accepted},
+		{gatekeeper.FlagDeleted, "f", gatekeeper.Accepted},
+		{gatekeeper.FlagDeleted, "none", gatekeeper.Refused},
+		{gatekeeper.FlagSet, "g", gatekeeper.Refused},
+		{gatekeeper.FlagSet, "f", gatekeeper.Refused},
+		{gatekeeper.FlagSet, "f", gatekeeper.Accepted},
+		{gatekeeper.FlagSet, "f", gatekeeper.Accepted},
 	} {
 		require.Equal(t, want, change{all[i].What, all[i].Subject, all[i].Outcome}, "%d", i)
 		require.Equal(t, alice, all[i].By)
