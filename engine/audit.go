@@ -56,7 +56,8 @@ func (e *Engine) Audits(ctx context.Context, before int64, limit int) ([]gatekee
 // lookBack is how many pages of audit records are read for the last turn of the kill switch.
 const lookBack = 5
 
-// LastTurn gives the record of the kill switch's last turn; nil: none of the newest 1000 is one.
+// LastTurn gives the record of the kill switch's last turn; nil: none of the newest 1000 is one. One
+// that was recorded late stands behind turns that came after it.
 func (e *Engine) LastTurn(ctx context.Context) (*gatekeeper.AuditRecord, error) {
 	before := int64(0)
 	for range lookBack {
@@ -64,14 +65,16 @@ func (e *Engine) LastTurn(ctx context.Context) (*gatekeeper.AuditRecord, error) 
 		if err != nil {
 			return nil, err
 		}
+		var last *gatekeeper.AuditRecord
 		for _, r := range page {
-			if (r.What == gatekeeper.KillSwitchOn || r.What == gatekeeper.KillSwitchOff) && r.Outcome == gatekeeper.Accepted {
-				return &r, nil
+			turn := (r.What == gatekeeper.KillSwitchOn || r.What == gatekeeper.KillSwitchOff) && r.Outcome == gatekeeper.Accepted
+			if turn && (last == nil || r.At.After(last.At)) {
+				last = &r
 			}
 			before = r.Seq
 		}
-		if len(page) < gatekeeper.MaxAuditPage {
-			break
+		if last != nil || len(page) < gatekeeper.MaxAuditPage {
+			return last, nil
 		}
 	}
 	return nil, nil

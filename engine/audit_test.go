@@ -161,7 +161,7 @@ func TestTheKillSwitchFoundTurned(t *testing.T) {
 			require.NoError(t, os.Remove(path))
 			require.NoError(t, os.WriteFile(path, []byte(`{"on":true,"actor":"carol","why":"fire"}`), 0o600))
 			off := *last
-			off.What, off.Actor = gatekeeper.KillSwitchOff, "alice"
+			off.What, off.Actor, off.At = gatekeeper.KillSwitchOff, "alice", time.Now()
 			_, err := w.journal.Audit(t.Context(), off)
 			require.NoError(t, err)
 		})
@@ -186,5 +186,28 @@ func TestAReloadIsRecordedFirst(t *testing.T) {
 		require.Empty(t, w.audited())
 		require.NoError(t, w.e.Reload(t.Context(), frozen, reloaded))
 		require.Equal(t, []string{"config.reloaded by alice accepted"}, w.audited())
+	})
+}
+
+// A switch whose turning on could only be recorded after it was off again is off.
+func TestTheLastTurnIsTheLatest(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "switch")
+	timeline(t, func(t *testing.T, w *world) {
+		j := w.onFull(path)
+		j.full.Store(true)
+		_, err := w.e.SetKillSwitch(t.Context(), true, alice)
+		require.NoError(t, err)
+		w.to(500 * time.Millisecond)
+		j.full.Store(false)
+		_, err = w.e.SetKillSwitch(t.Context(), false, alice)
+		require.NoError(t, err)
+		w.to(5 * time.Second)
+		require.Equal(t, []string{"kill_switch.off by alice accepted", "kill_switch.on by alice accepted"}, w.audited())
+		last, err := w.e.LastTurn(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, gatekeeper.KillSwitchOff, last.What)
+		w.with(func(*engine.Config) {})
+		w.to(10 * time.Second)
+		require.Len(t, w.audited(), 2, "there is nothing to be found out")
 	})
 }

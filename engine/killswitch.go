@@ -222,9 +222,10 @@ func (e *Engine) turnOff(ctx context.Context, r gatekeeper.AuditRecord, turns in
 	if err != nil {
 		r.At = time.Now()
 		e.auditRefused(ctx, r, err)
+		return is, err
 	}
 	e.turnedTo(is, r.By)
-	return is, err
+	return is, nil
 }
 
 // turnedTo tells those who may act by it that the switch was turned.
