@@ -19,4 +19,8 @@ type Remover interface {
 	// Sweep removes the files that no release has pinned, and gives how many. A release that is being
 	// opened meanwhile keeps its file, or is refused.
 	Sweep(ctx context.Context) (int, error)
+
+	// RemoveAudits removes the audit records up to and including the position through, the oldest
+	// first, and gives how many. Those that follow keep their positions.
+	RemoveAudits(ctx context.Context, through int64) (int, error)
 }

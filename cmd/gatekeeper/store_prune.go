@@ -43,7 +43,7 @@ the store of a running daemon, which needs the scope operate, of a stopped one w
 external etcd of a configuration with --config, whether daemons run on it or not. A daemon does the same
 by itself every hour, by store.retention of its configuration.
 
-Releases are removed whole. Open ones stay, and so does what the engine reads back: what open releases
+Releases are removed whole, and audit records by the same age. Open releases stay, and so does what the engine reads back: what open releases
 refer to, and of each service and environment the newest release that says which version is live, and
 the newest that was rolled back. What it would remove is told by --dry-run, with -o wide one by one.
 
@@ -178,6 +178,9 @@ func (p *pruning) print(cmd *cobra.Command, done pruned) error {
 	fmt.Fprintf(w, "%s %s with %s, whose last fact was before %s", what, counted(len(done.Releases), "release"), counted(facts, "fact"), done.Before.Local().Format(time.RFC3339))
 	if done.Files > 0 {
 		fmt.Fprintf(w, ", and %s that no other release needs", counted(done.Files, "pinned file"))
+	}
+	if done.Audits > 0 {
+		fmt.Fprintf(w, ", and %s as old", counted(done.Audits, "audit record"))
 	}
 	fmt.Fprintln(w)
 	if done.Kept > 0 {

@@ -72,7 +72,7 @@ func TestStorePrune(t *testing.T) {
 	require.Contains(t, gk(t, 0, "release", "show", "r2"), "never mind")
 	require.Contains(t, gk(t, 0, "store", "verify"), "everything is as it was written")
 	require.Equal(t, 0, stop(), "%s", said)
-	require.Contains(t, said.String(), "old releases were removed from the store")
+	require.Contains(t, said.String(), "what is old was removed from the store")
 
 	for _, wrong := range [][]string{{"--older-than", "23h"}, {"--older-than", "soon"}, {}, {"--older-than", "2d", "--data-dir", data, "--config", "x"}} {
 		both(t, 2, append([]string{"store", "prune"}, wrong...)...)

@@ -227,3 +227,25 @@ func pins(facts []gatekeeper.Fact) (hashes []string) {
 	}
 	return hashes
 }
+
+// RemoveAudits removes audit records, a thousand in a transaction.
+func (j *Journal) RemoveAudits(ctx context.Context, through int64) (int, error) {
+	const doing, batch = "removing old audit records", 1000
+	removed := 0
+	for {
+		resp, err := j.txn(ctx, doing, clientv3.OpGet(auditRoot, clientv3.WithRange(auditKey(through+1)), clientv3.WithKeysOnly(), clientv3.WithLimit(batch)))
+		if err != nil {
+			return removed, err
+		}
+		oldest := resp.Responses[0].GetResponseRange().Kvs
+		if len(oldest) == 0 {
+			return removed, nil
+		}
+		last := string(oldest[len(oldest)-1].Key)
+		_, err = j.write(ctx, doing, []clientv3.Cmp{j.owned()}, []clientv3.Op{clientv3.OpDelete(auditRoot, clientv3.WithRange(last+"\x00"))})
+		if err != nil {
+			return removed, err
+		}
+		removed += len(oldest)
+	}
+}

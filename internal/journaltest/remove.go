@@ -202,3 +202,31 @@ func openWith(ctx context.Context, j gatekeeper.Journal, i int) (string, error) 
 		}
 	}
 }
+
+func removeAudits(t *testing.T, s Setup) {
+	j := remover(t, s.Journal)
+	removed := func(want int, through int64) {
+		t.Helper()
+		got, err := j.RemoveAudits(t.Context(), through)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	removed(0, 10)
+	for i := range 5 {
+		audit(t, j, deed(fmt.Sprint(i+1)))
+	}
+	removed(0, 0)
+	removed(2, 2)
+	removed(0, 2)
+	require.Equal(t, []string{"5", "4", "3"}, subjects(audits(t, j, 0, 10)))
+	require.Equal(t, []string{"3"}, subjects(audits(t, j, 4, 10)))
+	require.Empty(t, audits(t, j, 3, 10), "fewer than asked for are the last ones")
+	removed(3, 99)
+	require.Empty(t, audits(t, j, 0, 10))
+	require.EqualValues(t, 6, audit(t, j, deed("6")).Seq, "positions are never given twice")
+	require.Equal(t, []string{"6"}, subjects(audits(t, j, 0, 10)))
+	owner := remover(t, s.TakeOver(t))
+	_, err := j.RemoveAudits(t.Context(), 6)
+	require.ErrorIs(t, err, gatekeeper.ErrFenced)
+	require.Len(t, audits(t, owner, 0, 10), 1)
+}

@@ -62,6 +62,7 @@ func Run(t *testing.T, setup func(t *testing.T) Setup) {
 		{"RemoveWhileWatched", removeWatched},
 		{"Sweep", sweep},
 		{"SweepWhileReleasesAreOpened", sweepWhileOpening},
+		{"RemoveAudits", removeAudits},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, setup(t)) })
 	}

@@ -40,7 +40,7 @@ func (j *Journal) Audits(ctx context.Context, before int64, limit int) ([]gateke
 		next = min(next, before-1)
 	}
 	var page []gatekeeper.AuditRecord
-	for ; next > 0 && len(page) < limit; next-- {
+	for ; next > 0 && len(page) < limit && j.audits[next-1] != nil; next-- {
 		r, err := gatekeeper.DecodeAudit(j.audits[next-1], next)
 		if err != nil {
 			return nil, err

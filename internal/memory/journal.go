@@ -37,7 +37,7 @@ type store struct {
 	log      []change            // the newest changes, for Watch
 	news     chan struct{}       // closed at the next commit
 	files    map[string][]byte   // by hash
-	audits   [][]byte            // record n at n-1
+	audits   [][]byte            // record n at n-1, nil when it was removed
 }
 
 type release struct {

@@ -62,3 +62,23 @@ func (j *Journal) Sweep(ctx context.Context) (int, error) {
 	}
 	return swept, nil
 }
+
+// RemoveAudits removes the audit records up to and including the position through.
+func (j *Journal) RemoveAudits(ctx context.Context, through int64) (int, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.fenced(); err != nil {
+		return 0, err
+	}
+	removed := 0
+	for i := range j.audits[:min(through, int64(len(j.audits)))] {
+		if j.audits[i] != nil {
+			j.audits[i] = nil
+			removed++
+		}
+	}
+	return removed, nil
+}

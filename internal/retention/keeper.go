@@ -78,15 +78,15 @@ func (k *Keeper) Prune(ctx context.Context, before time.Time, dryRun bool) (Repo
 	}
 	k.pruned.Add(float64(len(r.Releases)))
 	k.files.Add(float64(r.Files))
-	log := k.log.With("before", r.Before, "releases", len(r.Releases), "files", r.Files, "kept", r.Kept, "took", time.Since(began))
+	log := k.log.With("before", r.Before, "releases", len(r.Releases), "files", r.Files, "audit_records", r.Audits, "kept", r.Kept, "took", time.Since(began))
 	switch {
 	case err != nil && ctx.Err() != nil:
 		log.Info("pruning the store was interrupted")
 	case err != nil:
 		k.failed.Inc()
 		log.Error("the store could not be pruned; it is tried again", "err", err)
-	case len(r.Releases) > 0:
-		log.Info("old releases were removed from the store")
+	case len(r.Releases)+r.Audits > 0:
+		log.Info("what is old was removed from the store")
 	}
 	if len(r.Unreadable) > 0 {
 		k.log.Error("old releases can't be read, and stay in the store", "releases", r.Unreadable)

@@ -30,7 +30,8 @@ type Report struct {
 	DryRun     bool      `json:"dry_run"`
 	Releases   []Removed `json:"releases"` // oldest first
 	Files      int       `json:"files"`    // pinned health files that nobody needs any more; not known in a dry run
-	Kept       int       `json:"kept"`     // old enough, but read back by the engine
+	Audits     int       `json:"audits"`   // audit records; not known in a dry run
+	Kept       int       `json:"kept"`     // releases that are old enough, but read back by the engine
 	Unreadable []string  `json:"unreadable,omitempty"`
 }
 
@@ -50,8 +51,8 @@ func Check(age time.Duration) error {
 // of open releases wait behind it for a few milliseconds.
 const maxFacts = 1000
 
-// Prune removes every release that is over and whose last fact is before an instant, the oldest
-// first, but for these: what an open release refers to, and of each service and environment the newest
+// Prune removes every audit record from before an instant, and every release that is over and whose
+// last fact is before it, the oldest first, but for these: what an open release refers to, and of each service and environment the newest
 // release of those that say which version is live, and the newest that was rolled back. A release
 // that can't be read stays, for verify and people to look at. With dryRun nothing is removed. On an
 // error the report tells what was removed until then.
@@ -73,8 +74,15 @@ func Prune(ctx context.Context, j gatekeeper.Remover, before time.Time, dryRun b
 		r.Releases, old = append(r.Releases, old[:n]...), old[n:]
 	}
 	if len(r.Releases) > 0 {
-		r.Files, err = j.Sweep(ctx)
+		if r.Files, err = j.Sweep(ctx); err != nil {
+			return r, err
+		}
 	}
+	through, err := oldAudits(ctx, j, r.Before)
+	if err != nil || through == 0 {
+		return r, err
+	}
+	r.Audits, err = j.RemoveAudits(ctx, through)
 	return r, err
 }
 
