@@ -2,7 +2,9 @@ package lint
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/prometheus/prometheus/promql/parser"
 
@@ -19,7 +21,7 @@ var checkImpossible = &Spec{
 }
 
 func lintImpossible(r *rule) []finding {
-	found := r.quantiles()
+	found := append(r.quantiles(), r.exclusions()...)
 	o := r.operand
 	if o == nil || !o.Own || len(o.Compare) == 0 {
 		return found
@@ -61,6 +63,40 @@ func (r *rule) quantiles() []finding {
 	return found
 }
 
+// exclusions finds comparisons of one and the same value, joined by and, that no value passes.
+func (r *rule) exclusions() []finding {
+	for _, b := range binaries(r.AST) {
+		if b.Op != parser.LAND {
+			continue
+		}
+		compared := map[string][]promexpr.Compare{}
+		for _, side := range conjuncts(b) {
+			if o, ok := promexpr.FindOperand(side); ok && o.Exact && o.Own {
+				compared[o.Query] = append(compared[o.Query], o.Compare...)
+			}
+		}
+		for _, query := range slices.Sorted(maps.Keys(compared)) {
+			holds := interval{math.Inf(-1), math.Inf(1)}
+			for _, c := range compared[query] {
+				holds = holds.cut(c)
+			}
+			if holds.empty(compared[query]) {
+				return []finding{r.at(rules.Error, b.PositionRange(), "both sides compare the same, and exclude each other", "Correct one of the comparisons, or write or.")}
+			}
+		}
+	}
+	return nil
+}
+
+// conjuncts gives the sides of an and, and of those within it, where a series meets itself only.
+func conjuncts(e parser.Expr) []parser.Expr {
+	b, ok := promexpr.Unparen(e).(*parser.BinaryExpr)
+	if !ok || b.Op != parser.LAND || b.VectorMatching == nil || b.VectorMatching.On || len(b.VectorMatching.MatchingLabels) > 0 {
+		return []parser.Expr{e}
+	}
+	return append(conjuncts(b.LHS), conjuncts(b.RHS)...)
+}
+
 // kind says what values an expression can have.
 type kind string
 
@@ -68,6 +104,7 @@ const (
 	anything kind = ""
 	count    kind = "a count is never below 0"
 	share    kind = "a share is between 0 and 1"
+	up       kind = "up is 0 or 1"
 	present  kind = "a count that is there is at least 1" // whether it is there can be the question
 )
 
@@ -81,6 +118,10 @@ func (k kind) because() string {
 // bounds gives the least and the greatest value that an expression can have.
 func bounds(e parser.Expr) (low, high float64, what kind) {
 	switch e := promexpr.Unparen(e).(type) {
+	case *parser.VectorSelector:
+		if e.Name == "up" {
+			return 0, 1, up
+		}
 	case *parser.Call:
 		switch e.Func.Name {
 		case "rate", "irate", "increase", "changes", "resets", "count_over_time":
@@ -92,7 +133,7 @@ func bounds(e parser.Expr) (low, high float64, what kind) {
 			return 1, math.Inf(1), present
 		case parser.SUM, parser.MAX, parser.MIN, parser.AVG:
 			low, high, what := bounds(e.Expr)
-			if what == share && e.Op == parser.SUM {
+			if (what == share || what == up) && e.Op == parser.SUM {
 				return 0, math.Inf(1), count
 			}
 			return low, high, what
