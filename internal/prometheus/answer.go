@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -138,7 +136,7 @@ func (a *answer) addTo(m *matrix, g grid) error {
 	}
 	var raw []struct {
 		Metric     map[string]string `json:"metric"`
-		Values     []point           `json:"values"`
+		Values     points            `json:"values"`
 		Histograms []histogram       `json:"histograms"`
 	}
 	if err := a.into(&raw); err != nil {
@@ -148,11 +146,11 @@ func (a *answer) addTo(m *matrix, g grid) error {
 		m.series = map[string]*rules.Series{}
 	}
 	for _, one := range raw {
-		points := one.Values
+		all := one.Values
 		for _, h := range one.Histograms {
-			points = append(points, point{ms: h.ms, histogram: h.text})
+			all = append(all, point{ms: h.ms, histogram: h.text})
 		}
-		slices.SortStableFunc(points, func(a, b point) int { return cmp.Compare(a.ms, b.ms) })
+		slices.SortStableFunc(all, func(a, b point) int { return cmp.Compare(a.ms, b.ms) })
 		key, err := json.Marshal(one.Metric) // sorted by name
 		if err != nil {
 			return err
@@ -162,7 +160,7 @@ func (a *answer) addTo(m *matrix, g grid) error {
 			series = &rules.Series{Labels: one.Metric}
 			m.series[string(key)] = series
 		}
-		if err := extend(series, points, g); err != nil {
+		if err := extend(series, all, g); err != nil {
 			return err
 		}
 	}
@@ -174,8 +172,9 @@ func (a *answer) addTo(m *matrix, g grid) error {
 	return capSeries(len(m.series))
 }
 
-func extend(s *rules.Series, points []point, g grid) error {
-	for _, p := range points {
+func extend(s *rules.Series, all points, g grid) error {
+	s.Points = slices.Grow(s.Points, len(all))
+	for _, p := range all {
 		at, err := g.at(p.ms)
 		if err != nil {
 			return err
@@ -208,44 +207,4 @@ func (a *answer) into(v any) error {
 
 func (a *answer) odd(want string) error {
 	return fmt.Errorf("the result is of the type %q, want %s", shorten(a.Data.ResultType), want)
-}
-
-// point is [seconds, "value"].
-type point struct {
-	ms        int64
-	value     gatekeeper.Float
-	histogram string
-}
-
-// UnmarshalJSON takes exactly a pair of a time and a text.
-func (p *point) UnmarshalJSON(data []byte) error {
-	var text string
-	ms, err := pair(data, &text)
-	if err != nil {
-		return err
-	}
-	v, err := strconv.ParseFloat(text, 64)
-	if err != nil {
-		return fmt.Errorf("%q is not a number", shorten(text))
-	}
-	p.ms, p.value = ms, gatekeeper.Float(v)
-	return nil
-}
-
-func pair(data []byte, second any) (ms int64, err error) {
-	var parts []json.RawMessage
-	if err := json.Unmarshal(data, &parts); err != nil {
-		return 0, err
-	}
-	if len(parts) != 2 {
-		return 0, fmt.Errorf("a value of %d parts, want a time and a value", len(parts))
-	}
-	var at float64
-	if err := json.Unmarshal(parts[0], &at); err != nil {
-		return 0, err
-	}
-	if math.Abs(at) > 1e12 {
-		return 0, fmt.Errorf("the time %v is not one", at)
-	}
-	return int64(math.Round(at * 1000)), json.Unmarshal(parts[1], second)
 }
