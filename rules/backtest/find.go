@@ -17,9 +17,11 @@ import (
 	"github.com/gatekeeper-engine/gatekeeper/rules/promexpr"
 )
 
-// How instants are looked for: as fine as least, each time finest times as fine. A look goes back
-// lookback at least, for which Prometheus has a series after each sample.
+// How instants are looked for: first each minute, so that a look over days has few points, then as fine as
+// least, each time finest times as fine. A look goes back lookback at least, for which Prometheus has a series
+// after each sample.
 const (
+	firstStep = time.Minute
 	leastStep = time.Second
 	finest    = 200
 	lookback  = 5 * time.Minute
@@ -81,7 +83,7 @@ type query func(over string) string
 // over all of the time, and finer ones at each beginning. However long the time is, no sample is
 // between two looks unseen.
 func firsts(ctx context.Context, q rules.Querier, expr query, from, to time.Time) ([]first, error) {
-	step := max(15*time.Second, (to.Sub(from)/(maxPoints-1)).Truncate(time.Second)+time.Second)
+	step := max(firstStep, (to.Sub(from)/(maxPoints-1)).Truncate(time.Second)+time.Second)
 	m, err := ask(ctx, q, expr, from, to, step)
 	if err != nil {
 		return nil, err
