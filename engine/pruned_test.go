@@ -29,7 +29,7 @@ func TestRestart_OnAPrunedJournal(t *testing.T) {
 		w.targets["one"].set("v1")
 		open := w.opened(ruleR+flagPlan, func(r *engine.OpenRequest) { r.Version, r.PreviousVersion = "v2", "v1" })
 		w.to(4 * mnt)
-		report, err := retention.Prune(t.Context(), w.journal, time.Now().Add(-retention.Min), false)
+		report, err := retention.Prune(t.Context(), w.journal, time.Now().Add(-retention.LeastAge), false)
 		require.NoError(t, err)
 		require.Len(t, report.Releases, 1)
 		require.Equal(t, aborted, report.Releases[0].ID)

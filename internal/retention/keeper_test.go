@@ -96,7 +96,7 @@ func TestKeeperOfAllKeepsAll(t *testing.T) {
 }
 
 func TestCheck(t *testing.T) {
-	require.NoError(t, Check(Min))
-	require.Equal(t, gatekeeper.CodeInvalid, gatekeeper.CodeOf(Check(Min-1)))
-	require.Error(t, Check(-Min))
+	require.NoError(t, Check(LeastAge))
+	require.Equal(t, gatekeeper.CodeInvalid, gatekeeper.CodeOf(Check(LeastAge-1)))
+	require.Error(t, Check(-LeastAge))
 }

@@ -35,13 +35,13 @@ type Report struct {
 	Unreadable []string  `json:"unreadable,omitempty"`
 }
 
-// Min is the least age at which a release is removed: people may still look at what is just over, and
+// LeastAge is the age at which a release is removed: people may still look at what is just over, and
 // event streams tell of it.
-const Min = 24 * time.Hour
+const LeastAge = 24 * time.Hour
 
 // Check says whether releases may be removed at that age.
 func Check(age time.Duration) error {
-	if age < Min {
+	if age < LeastAge {
 		return gatekeeper.Errorf(gatekeeper.CodeInvalid, "choose 24h or more", "releases can't be removed at an age of %s: what is just over must stay for people to look at", age)
 	}
 	return nil

@@ -303,14 +303,15 @@ func (w world) live() map[string]string {
 	for _, id := range ids(w.t, w.j) {
 		_, r, err := read(w.t.Context(), w.j, id)
 		require.NoError(w.t, err)
-		switch {
-		case r.Outcome == gatekeeper.OutcomePassed:
+		switch r.Outcome {
+		case gatekeeper.OutcomePassed:
 			out["version of "+r.Environment] = r.Version
-		case r.Outcome == gatekeeper.OutcomeRolledBack:
+		case gatekeeper.OutcomeRolledBack:
 			out["rollback of "+r.Environment] = r.ClosedAt.String()
 			if r.PreviousVersion != "" {
 				out["version of "+r.Environment] = r.PreviousVersion
 			}
+		default: // the others say nothing of what is live
 		}
 	}
 	return out
