@@ -284,7 +284,7 @@ func (s *server) confined(ctx context.Context, changes <-chan watched) <-chan wa
 			if c.err == nil {
 				service, c.err = all.of(c.Change, func(id string) (gatekeeper.Release, error) { return s.Engine.Release(ctx, id) })
 			}
-			if gatekeeper.CodeOf(c.err) == gatekeeper.CodeNotFound || c.err == nil && !who.sees(service) {
+			if errors.Is(c.err, gatekeeper.ErrNotFound) || c.err == nil && !who.sees(service) {
 				continue // removed by retention meanwhile, or of others
 			}
 			select {

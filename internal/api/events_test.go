@@ -137,3 +137,23 @@ func TestFollowAllForServices(t *testing.T) {
 	}
 	t.Fatal("the stream ended")
 }
+
+// A stream that tells of the past passes over a release that was removed meanwhile, and goes on.
+func TestFollowAllOverARemovedRelease(t *testing.T) {
+	e := newScripted()
+	all := tokens(t)
+	all[0].Services = gatekeeper.Globs{"shop-*"}
+	f := serve(t, Config{Engine: e, Tokens: all})
+	e.add(t, "old", 0, gatekeeper.Opened{Service: "shop-eu", Version: "1"})
+	e.add(t, "old", 1, gatekeeper.Closed{Outcome: gatekeeper.OutcomeAborted})
+	e.add(t, "new", 0, gatekeeper.Opened{Service: "shop-eu", Version: "2"})
+	require.NoError(t, e.Remove(t.Context(), "old"))
+	res := f.with("Authorization", "Bearer "+ciSecret).send("GET", "/api/v1/events?after=1", "")
+	lines := bufio.NewScanner(res.Body)
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), `"release":"new"`) {
+			return
+		}
+	}
+	t.Fatal("the stream ended")
+}
