@@ -236,8 +236,12 @@ func (e *Engine) journalState(err error) {
 	}
 }
 
-// Release gives a release as its facts make it, or an error with [gatekeeper.CodeNotFound].
+// Release gives a release as its facts make it, or an error with [gatekeeper.CodeNotFound]. Of one that
+// is open those need not be read again.
 func (e *Engine) Release(ctx context.Context, id string) (gatekeeper.Release, error) {
+	if u, ok := e.find(id); ok {
+		return *u.told.Load(), nil
+	}
 	facts, err := e.Facts(ctx, id)
 	if err != nil {
 		return gatekeeper.Release{}, err

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/gatekeeper-engine/gatekeeper"
@@ -23,9 +24,10 @@ type run struct {
 	backend string // the name of q
 
 	q        rules.Querier
-	done     chan struct{} // closed when the run is over
-	ready    chan struct{} // closed when preparing is over
-	previous string        // the version it returns to
+	done     chan struct{}                      // closed when the run is over
+	ready    chan struct{}                      // closed when preparing is over
+	previous string                             // the version it returns to
+	told     atomic.Pointer[gatekeeper.Release] // what r is, for everybody
 
 	inbox chan func()
 
@@ -113,6 +115,7 @@ func (e *Engine) bareRun(r gatekeeper.Release) *run {
 		hung:     map[int]bool{},
 		signs:    newSigns(r, time.Now()),
 	}
+	u.told.Store(&r)
 	u.actions = e.openRungs(r)
 	if r.State != gatekeeper.Preparing {
 		close(u.ready)
@@ -284,6 +287,7 @@ func (u *run) draft(actor string, at time.Time, bodies ...gatekeeper.Body) (gate
 func (u *run) took(next gatekeeper.Release, facts []gatekeeper.Fact) {
 	r := u.r
 	u.r = next
+	u.told.Store(&next)
 	if r.State == gatekeeper.Preparing && next.State != gatekeeper.Preparing {
 		close(u.ready)
 	}
