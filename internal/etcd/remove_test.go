@@ -162,3 +162,28 @@ func TestRemoveOfADamagedRelease(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, facts, 3)
 }
+
+// Between the look at the releases and the removal of a file somebody may open one that needs it.
+func TestSweepYieldsToAnOpening(t *testing.T) {
+	s := start(t, t.TempDir())
+	j := openIn(t, s)
+	populate(t, j, 1)
+	hash, err := j.PutFile(t.Context(), []byte("nobody's yet"))
+	require.NoError(t, err)
+	unused, err := j.files(t.Context())
+	require.NoError(t, err)
+	newest, err := j.newest(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, j.spare(t.Context(), unused, map[string]bool{}))
+	require.Len(t, unused, 1)
+
+	opened := gatekeeper.Fact{At: time.Now(), Body: gatekeeper.Opened{Service: "shop", Version: "1", File: hash}}
+	require.NoError(t, j.Commit(t.Context(), gatekeeper.Entry{Release: "new", Facts: []gatekeeper.Fact{opened}}))
+	gone, err := j.drop(t.Context(), hash, unused[hash], newest)
+	require.NoError(t, err)
+	require.False(t, gone)
+	swept, err := j.Sweep(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, swept)
+	requireWhole(t, s)
+}
