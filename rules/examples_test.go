@@ -16,7 +16,7 @@ import (
 const examples = "../examples/rules"
 
 func TestExamples(t *testing.T) {
-	for _, name := range []string{"checkout.yml", "canary.yml", "flag.yml", "shop.rules.yml"} {
+	for _, name := range []string{"checkout.yml", "canary.yml", "flag.yml", "recorded.yml", "shop.rules.yml"} {
 		t.Run(name, func(t *testing.T) {
 			b, err := ReadBundle(filepath.Join(examples, name))
 			require.NoError(t, err)

@@ -85,8 +85,8 @@ func (r *Recorded) bindingOf(vs *parser.VectorSelector, known Recordings) Bindin
 	if r.inlined == nil || r.binding == BoundToNothing {
 		return r.binding
 	}
-	seen, all := r.narrowed(vs)
-	if !all || slices.ContainsFunc(Selectors(seen), func(vs *parser.VectorSelector) bool { return known.of(vs) != nil }) {
+	seen, _ := r.narrowed(vs)
+	if slices.ContainsFunc(Selectors(seen), func(vs *parser.VectorSelector) bool { return known.of(vs) != nil }) {
 		return r.binding
 	}
 	return min(r.binding, BindingOf(seen, nil))

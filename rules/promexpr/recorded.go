@@ -20,10 +20,11 @@ type Recordings map[string]*Recorded
 
 // Recorded is what the recording rules of one name come to.
 type Recorded struct {
-	inlined  parser.Expr // what is recorded, without recorded names; nil: too long
-	size     int         // bytes of inlined
-	exact    bool        // inlined has samples where the recorded series has
-	labels   map[string]string
+	inlined  parser.Expr       // what is recorded, without recorded names; nil: too long
+	size     int               // bytes of inlined
+	exact    bool              // inlined has samples where the recorded series has
+	labels   map[string]string // that the rule sets
+	several  bool              // rules, each with its own labels: their values tell nothing
 	interval time.Duration
 	reach    time.Duration
 	binding  Binding
@@ -33,11 +34,15 @@ type Recorded struct {
 func (r Recordings) Add(name string, e parser.Expr, set map[string]string, interval, ago time.Duration) {
 	inlined, exact := r.Inline(e)
 	one := &Recorded{
-		inlined: inlined, exact: exact, labels: set, interval: interval,
+		inlined: inlined, exact: exact, labels: maps.Clone(set), interval: interval,
 		reach: Reach(e, r) + interval + ago, binding: BindingOf(e, r),
 	}
 	if other := r[name]; other != nil { // rules of one name have different labels
-		one.exact, one.labels = false, nil
+		one.exact, one.several = false, true
+		if one.labels == nil {
+			one.labels = map[string]string{}
+		}
+		maps.Copy(one.labels, other.labels)
 		one.interval = min(one.interval, other.interval)
 		one.reach = max(one.reach, other.reach)
 		one.binding = max(one.binding, other.binding)
@@ -177,20 +182,25 @@ func (i *inliner) behind(vs *parser.VectorSelector) parser.Expr {
 	return seen
 }
 
-// narrowed gives what a selector of the name stands for. All says that it is narrowed by all of the
-// selector's matchers; else by none.
+// narrowed gives what a selector of the name stands for, narrowed by its matchers as far as they can be
+// made ones of what is read; all says that each was.
 func (r *Recorded) narrowed(vs *parser.VectorSelector) (seen parser.Expr, all bool) {
-	seen = copied(r.inlined)
+	seen, all = copied(r.inlined), true
 	for _, m := range vs.LabelMatchers {
 		if m.Name == model.MetricNameLabel {
 			continue
 		}
-		value, static := r.labels[m.Name]
-		if static && !m.Matches(value) || !static && !push(seen, m) {
-			return copied(r.inlined), false
+		if value, static := r.labels[m.Name]; static {
+			all = all && !r.several && m.Matches(value)
+			continue
+		}
+		if next := copied(seen); push(next, m) {
+			seen = next
+		} else {
+			all = false
 		}
 	}
-	return seen, true
+	return seen, all
 }
 
 // shift moves what an expression reads into the past.

@@ -79,7 +79,7 @@ func TestSeenThrough(t *testing.T) {
 		`job:ratio and job:req > 1`:            {BoundToVersion, 5*time.Minute + 15*time.Second},
 		`by:version > 1`:                       {Unbound, 135 * time.Second},
 		`by:version{version="${version}"} > 1`: {BoundToVersion, 135 * time.Second},
-		`q{q="90",version="${version}"} > 1`:   {Unbound, 75 * time.Second},
+		`q{q="90",version="${version}"} > 1`:   {BoundToVersion, 75 * time.Second},
 		`q{version="${version}"} > 1`:          {BoundToVersion, 75 * time.Second},
 		`made{version="${version}"} > 1`:       {Unbound, 15 * time.Second}, // nothing of it is the version's
 		`avg_over_time(job:req[5m] offset 1m)`: {BoundToVersion, 6*time.Minute + 75*time.Second},

@@ -122,7 +122,7 @@ func TestASeriesEnds(t *testing.T) {
 		require.Equal(t, map[string]string{"{}": want}, got, m)
 	}
 	// seen from a later question, at each of its own instants
-	got, err := w.ask(all, "min_over_time(count(r)[3m:1m])", minute(6))
+	got, err := w.ask(all, "min_over_time(count(r)[5m:1m])", minute(6))
 	require.NoError(t, err)
 	require.Equal(t, "1", got["{}"])
 	got, err = w.ask(all, "max_over_time(count(r)[4m:10s])", minute(6))
