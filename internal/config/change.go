@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/gatekeeper-engine/gatekeeper/internal/yamlnode"
 )
 
 // Digest gives the SHA-256 of the file's text, in hex; of the defaults that of no text. What is in
@@ -39,7 +41,7 @@ func (c *Config) Changed(before *Config) []string {
 
 // below gives the value of a key; one that is not written down has no keys.
 func (s Section) below(key string) Section {
-	if n := follow(s.node); n != nil && n.Kind == yaml.MappingNode {
+	if n := yamlnode.Follow(s.node); n != nil && n.Kind == yaml.MappingNode {
 		return Section{doc: s.doc, node: valueOf(n, key)}
 	}
 	return Section{doc: s.doc}
@@ -49,7 +51,7 @@ func (s Section) below(key string) Section {
 func keysOf(sections ...Section) []string {
 	keys := map[string]bool{}
 	for _, s := range sections {
-		n := follow(s.node)
+		n := yamlnode.Follow(s.node)
 		if n == nil {
 			continue
 		}

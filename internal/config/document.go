@@ -19,6 +19,7 @@ import (
 
 	"github.com/gatekeeper-engine/gatekeeper/actions"
 	"github.com/gatekeeper-engine/gatekeeper/internal/secret"
+	"github.com/gatekeeper-engine/gatekeeper/internal/yamlnode"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
 )
 
@@ -113,7 +114,7 @@ func (d *document) value(n *yaml.Node, v reflect.Value, what string) {
 }
 
 func (d *document) read(n *yaml.Node, v reflect.Value, what, key string, depth int) {
-	n = follow(n)
+	n = yamlnode.Follow(n)
 	t := v.Type()
 	switch {
 	case depth > maxDepth:
@@ -159,7 +160,7 @@ func (d *document) object(n *yaml.Node, v reflect.Value, what string, depth int)
 		at.Set(reflect.ValueOf(Section{doc: d, node: n}))
 	}
 	if n.Kind != yaml.MappingNode {
-		d.wrong(n, "type", "", "%s must be a mapping, not %s", what, kindOf(n))
+		d.wrong(n, "type", "", "%s must be a mapping, not %s", what, yamlnode.Kind(n))
 		return
 	}
 	fields := fieldsOf(v)
@@ -195,7 +196,7 @@ func fieldsOf(v reflect.Value) map[string]reflect.Value {
 
 func (d *document) mapping(n *yaml.Node, v reflect.Value, what, key string, depth int) {
 	if n.Kind != yaml.MappingNode {
-		d.wrong(n, "type", "", "%s must be a mapping of names, not %s", what, kindOf(n))
+		d.wrong(n, "type", "", "%s must be a mapping of names, not %s", what, yamlnode.Kind(n))
 		return
 	}
 	if v.IsNil() {
@@ -210,7 +211,7 @@ func (d *document) mapping(n *yaml.Node, v reflect.Value, what, key string, dept
 
 func (d *document) list(n *yaml.Node, v reflect.Value, what, key string, depth int) {
 	if n.Kind != yaml.SequenceNode {
-		d.wrong(n, "type", "begin each entry with a dash", "%s must be a list, not %s", what, kindOf(n))
+		d.wrong(n, "type", "begin each entry with a dash", "%s must be a list, not %s", what, yamlnode.Kind(n))
 		return
 	}
 	l := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
@@ -222,7 +223,7 @@ func (d *document) list(n *yaml.Node, v reflect.Value, what, key string, depth i
 
 func (d *document) scalar(n *yaml.Node, v reflect.Value, what, key string) {
 	if n.Kind != yaml.ScalarNode && !reflect.PointerTo(v.Type()).Implements(yamlType) && !reflect.PointerTo(v.Type()).Implements(legacyType) {
-		d.wrong(n, "type", "", "%s must be a single value, not %s", what, kindOf(n))
+		d.wrong(n, "type", "", "%s must be a single value, not %s", what, yamlnode.Kind(n))
 		return
 	}
 	if err := n.Decode(v.Addr().Interface()); err != nil {
@@ -241,7 +242,7 @@ func (d *document) pairs(n *yaml.Node, f func(key, value *yaml.Node)) {
 		k, v := n.Content[i], n.Content[i+1]
 		switch line, twice := lines[k.Value]; {
 		case k.Kind != yaml.ScalarNode:
-			d.wrong(k, "key", "", "a key must be a word, not %s", kindOf(k))
+			d.wrong(k, "key", "", "a key must be a word, not %s", yamlnode.Kind(k))
 		case twice:
 			d.wrong(k, "key", "keep one of them", "%q stands twice; the first time in line %d", k.Value, line)
 		default:
@@ -272,13 +273,6 @@ func (d *document) resolve(key, s string) string {
 	return s
 }
 
-func follow(n *yaml.Node) *yaml.Node {
-	if n != nil && n.Kind == yaml.AliasNode {
-		return n.Alias
-	}
-	return n
-}
-
 func valueOf(n *yaml.Node, key string) *yaml.Node {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		if n.Content[i].Value == key {
@@ -286,20 +280,6 @@ func valueOf(n *yaml.Node, key string) *yaml.Node {
 		}
 	}
 	return nil
-}
-
-func kindOf(n *yaml.Node) string {
-	switch n.Kind {
-	case yaml.MappingNode:
-		return "a mapping"
-	case yaml.SequenceNode:
-		return "a list"
-	case yaml.DocumentNode, yaml.ScalarNode, yaml.AliasNode:
-	}
-	if n.Tag == "!!null" {
-		return "nothing"
-	}
-	return fmt.Sprintf("%q", n.Value)
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

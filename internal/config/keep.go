@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/gatekeeper-engine/gatekeeper/internal/yamlnode"
 )
 
 // reloadable are the keys that may change while the daemon runs.
@@ -47,7 +49,7 @@ func same(a, b Section, key string) bool {
 
 // text gives what a key stands for; "" where it is not written down.
 func (s Section) text(key string) string {
-	n := follow(s.node)
+	n := yamlnode.Follow(s.node)
 	if n == nil || n.Kind != yaml.MappingNode {
 		return ""
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/actions"
+	"github.com/gatekeeper-engine/gatekeeper/internal/yamlnode"
 	"github.com/gatekeeper-engine/gatekeeper/rules"
 )
 
@@ -63,7 +64,7 @@ func (s Section) Child(key string) Section { return s.at([]string{key}) }
 // at follows keys and indexes as far as they are written down.
 func (s Section) at(path []string) Section {
 	for _, step := range path {
-		n := follow(s.node)
+		n := yamlnode.Follow(s.node)
 		if n == nil {
 			return s
 		}
@@ -96,7 +97,7 @@ type Connection struct {
 func (c *Connection) decode(d *document, n *yaml.Node) {
 	c.At = Section{doc: d, node: n}
 	if n.Kind != yaml.MappingNode {
-		d.wrong(n, "type", "write kind: and the kind's settings below the name", "a connection must be a mapping, not %s", kindOf(n))
+		d.wrong(n, "type", "write kind: and the kind's settings below the name", "a connection must be a mapping, not %s", yamlnode.Kind(n))
 		return
 	}
 	settings := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
@@ -167,7 +168,7 @@ func flatten(n *yaml.Node, all []*yaml.Node) []*yaml.Node {
 
 // plain gives a node as JSON's values, with its paths resolved.
 func (d *document) plain(n *yaml.Node, key string, depth int) any {
-	n = follow(n)
+	n = yamlnode.Follow(n)
 	if depth > maxDepth {
 		d.wrong(n, "type", "", "this is nested more than %d levels deep", maxDepth)
 		return nil

@@ -10,9 +10,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Follow gives what an alias stands for.
+// Follow gives what an alias stands for; nil for nil.
 func Follow(n *yaml.Node) *yaml.Node {
-	for n.Kind == yaml.AliasNode {
+	for n != nil && n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
 	return n
