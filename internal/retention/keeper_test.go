@@ -73,7 +73,7 @@ func TestKeeperGoesOnAfterAnError(t *testing.T) {
 		synctest.Wait()
 		require.InEpsilon(t, 2, testutil.ToFloat64(k.failed), 0)
 		require.Len(t, ids(t, j), 1)
-		delete(j.facts, "old")
+		j.heal()
 		time.Sleep(Every)
 		synctest.Wait()
 		require.Empty(t, ids(t, j))
