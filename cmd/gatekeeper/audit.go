@@ -86,9 +86,9 @@ func auditPage(cmd *cobra.Command, c *client.Client, q api.AuditQuery) (api.Audi
 }
 
 func auditRows(records []gatekeeper.AuditRecord, wide bool) [][]string {
-	rows := [][]string{{"AT", "ACTOR", "BY", "WHAT", "SUBJECT", "OUTCOME", "WHY"}}
+	rows := [][]string{{"AT", "ACTOR", "MEANS", "WHAT", "SUBJECT", "OUTCOME", "WHY"}}
 	if wide {
-		rows = [][]string{{"SEQ", "AT", "ACTOR", "BY", "WHAT", "SUBJECT", "OUTCOME", "WHY", "BEFORE", "AFTER"}}
+		rows = [][]string{{"SEQ", "AT", "ACTOR", "MEANS", "WHAT", "SUBJECT", "OUTCOME", "WHY", "BEFORE", "AFTER"}}
 	}
 	for _, r := range records {
 		why := r.Why

@@ -27,9 +27,10 @@ func audited(t *testing.T, args ...string) []gatekeeper.AuditRecord {
 // Everything that concerns more than one release is listed with who did it, over a restart and
 // over a snapshot into another store.
 func TestAudit(t *testing.T) {
+	t.Setenv("GATEKEEPER_ACTOR", "carol")
 	r := newReloading(t)
 	t.Setenv("GATEKEEPER_TOKEN", r.opsSecret)
-	gk(t, 0, "flag", "set", "new-checkout", "--percentage", "50")
+	gk(t, 0, "flag", "set", "new-checkout", "--percentage", "50", "--actor", "ann", "--why", "half of them")
 	gk(t, 0, "kill-switch", "on", "--why", "migration", "--actor", "ann")
 	gk(t, 0, "kill-switch", "off", "--actor", "ann")
 	r.write(r.good() + "policy: []\nplans: {undo: [{action: flag/set, connection: mine, with: {flag: f, enabled: false}}]}\n")
@@ -52,8 +53,8 @@ func TestAudit(t *testing.T) {
 		outcome, after string
 	}
 	for i, want := range []line{
-		{1, "ops", "token", "flag.set", "accepted", `"enabled":true`},
-		{2, "ops", "token", "flag.set", "accepted", `"percentage":50`},
+		{1, "ops (carol)", "token", "flag.set", "accepted", `"enabled":true`},
+		{2, "ops (ann)", "token", "flag.set", "accepted", `"percentage":50`},
 		{3, "ops (ann)", "token", "kill_switch.on", "accepted", `"why":"migration"`},
 		{4, "ops (ann)", "token", "kill_switch.off", "accepted", `"on":false`},
 		{5, "ops", "token", "config.reloaded", "accepted", `"changed":["plans.undo","policy"]`},
@@ -75,7 +76,8 @@ func TestAudit(t *testing.T) {
 	require.Contains(t, all[5].Refusal, "1 problem, which the log tells: at line and column 7:21")
 	require.NotContains(t, gk(t, 0, "audit", "-o", "json"), "a-secret")
 
-	require.Len(t, audited(t, "--actor", "ann"), 2)
+	require.Equal(t, "half of them", all[1].Why)
+	require.Len(t, audited(t, "--actor", "ann"), 3)
 	require.Len(t, audited(t, "--actor", "SIGHUP", "--limit", "1"), 1)
 	require.Equal(t, all[3:5], reversed(audited(t, "--limit", "2", "--after", "6")))
 	require.Len(t, audited(t, "--since", "1h"), 7)

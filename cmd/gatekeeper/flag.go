@@ -63,6 +63,7 @@ type flagChange struct {
 	variants    map[string]string
 	allow       []string
 	description string
+	why         reason
 	out         format
 }
 
@@ -83,6 +84,7 @@ not enabled, for everybody. If somebody else changes the flag at the same time, 
 	f.StringToStringVar(&change.variants, "variant", nil, "name=value, repeatable; true and false are booleans, the rest strings")
 	f.StringSliceVar(&change.allow, "allow", nil, "targeting keys that get the variant on whatever the percentage")
 	f.StringVar(&change.description, "description", "", "what it is for")
+	change.why.flags(f)
 	change.out.flags(f)
 	return remote(cmd, func(cmd *cobra.Command, c *client.Client, args []string) error {
 		flag, err := c.Flag(cmd.Context(), args[0])
@@ -93,7 +95,7 @@ not enabled, for everybody. If somebody else changes the flag at the same time, 
 			return err
 		}
 		change.apply(cmd, &flag)
-		if flag, err = c.PutFlag(cmd.Context(), flag); err != nil {
+		if flag, err = c.PutFlag(cmd.Context(), flag, change.why.by()); err != nil {
 			return err
 		}
 		if done, err := change.out.machine(cmd.OutOrStdout(), flag); done {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"time"
 
@@ -20,6 +19,7 @@ import (
 // pruning is what the command store prune was asked to do.
 type pruning struct {
 	at         connection
+	why        reason
 	out        format
 	dataDir    string
 	configFile string
@@ -55,6 +55,7 @@ defragmented by its operator.`,
 	}
 	f := cmd.Flags()
 	p.at.flags(f)
+	p.why.flags(f)
 	p.out.flags(f)
 	f.StringVar(&p.dataDir, "data-dir", "", dataDirUsage)
 	f.StringVar(&p.configFile, "config", "", "configuration of daemons whose store: is an external etcd, or of a stopped one")
@@ -105,7 +106,7 @@ func (p *pruning) prune(ctx context.Context, age time.Duration) (pruned, error) 
 	if err != nil {
 		return pruned{}, err
 	}
-	report, err := daemon.Prune(ctx, age, p.dryRun)
+	report, err := daemon.Prune(ctx, age, p.dryRun, p.why.by())
 	return pruned{Report: report}, err
 }
 
@@ -153,7 +154,7 @@ func (p *pruning) pruneIn(ctx context.Context, s store, age time.Duration, shrin
 		_, err := journal.Audit(ctx, r)
 		return err
 	}
-	by := gatekeeper.By{Actor: env("GATEKEEPER_ACTOR", os.Getenv("USER")), Means: gatekeeper.MeansLocal}
+	by := gatekeeper.By{Actor: p.why.actor, Means: gatekeeper.MeansLocal, Why: p.why.why}
 	return retention.Requested(ctx, record, by, before, prune)
 }
 

@@ -34,6 +34,7 @@ type Flags interface {
 
 // FlagBody is a flag's definition as it is given.
 type FlagBody struct {
+	ByBody
 	Description string         `json:"description,omitempty" maxLength:"4096"`
 	Variants    map[string]any `json:"variants,omitempty" doc:"Value by name, all boolean or all string. Default: on is true, off is false."`
 	Enabled     bool           `json:"enabled" doc:"Not enabled: everybody gets the variant off."`
@@ -61,6 +62,8 @@ type putFlagInput struct {
 type deleteFlagInput struct {
 	Key     string `path:"key" maxLength:"128"`
 	Version int64  `query:"version" required:"true" doc:"The version that is deleted; 409 when it was changed meanwhile."`
+	Actor   string `query:"actor" maxLength:"100" doc:"On whose behalf."`
+	Why     string `query:"why" maxLength:"1000" doc:"The reason, for the journal."`
 }
 
 func (s *server) registerFlags(api huma.API) {
@@ -92,9 +95,9 @@ func (s *server) registerFlags(api huma.API) {
 			if b.Percentage != nil {
 				f.Percentage = *b.Percentage
 			}
-			stored, err := s.Flags.Put(ctx, f, callerOf(ctx).by("", ""))
+			stored, err := s.Flags.Put(ctx, f, b.by(ctx))
 			if err == nil {
-				s.Log.Warn("flag changed", "flag", stored.Key, "version", stored.Version, "enabled", stored.Enabled, "actor", callerOf(ctx).actor(""))
+				s.Log.Warn("flag changed", "flag", stored.Key, "version", stored.Version, "enabled", stored.Enabled, "actor", callerOf(ctx).actor(b.Actor))
 			}
 			return flagAnswer(stored, err)
 		})
@@ -104,10 +107,10 @@ func (s *server) registerFlags(api huma.API) {
 			if err := everywhere(ctx, "a flag"); err != nil {
 				return nil, err
 			}
-			if err := s.Flags.Delete(ctx, in.Key, in.Version, callerOf(ctx).by("", "")); err != nil {
+			if err := s.Flags.Delete(ctx, in.Key, in.Version, callerOf(ctx).by(in.Actor, in.Why)); err != nil {
 				return nil, problemOf(err)
 			}
-			s.Log.Warn("flag deleted", "flag", in.Key, "version", in.Version, "actor", callerOf(ctx).actor(""))
+			s.Log.Warn("flag deleted", "flag", in.Key, "version", in.Version, "actor", callerOf(ctx).actor(in.Actor))
 			return nil, nil
 		})
 }

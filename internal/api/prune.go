@@ -13,6 +13,7 @@ import (
 
 // PruneBody says what is removed from the store.
 type PruneBody struct {
+	ByBody
 	OlderThan gatekeeper.Duration `json:"older_than" example:"4320h" doc:"Releases that are over and whose last fact is older, at least 24h. What the engine reads back stays."`
 	DryRun    bool                `json:"dry_run,omitempty" doc:"Only tell what would be removed."`
 }
@@ -33,7 +34,7 @@ func (s *server) registerPrune(api huma.API) {
 		if err := retention.Check(age); err != nil {
 			return nil, problemOf(err)
 		}
-		s.Log.Warn("the store is pruned at somebody's request", "actor", callerOf(ctx).actor(""), "older_than", age, "dry_run", in.Body.DryRun)
+		s.Log.Warn("the store is pruned at somebody's request", "actor", callerOf(ctx).actor(in.Body.Actor), "older_than", age, "dry_run", in.Body.DryRun)
 		before := time.Now().Add(-age)
 		prune := func() (retention.Report, error) { return s.Store.Prune(ctx, before, in.Body.DryRun) }
 		var report retention.Report
@@ -41,7 +42,7 @@ func (s *server) registerPrune(api huma.API) {
 		if in.Body.DryRun {
 			report, err = prune()
 		} else {
-			report, err = retention.Requested(ctx, s.Engine.Audit, callerOf(ctx).by("", ""), before, prune)
+			report, err = retention.Requested(ctx, s.Engine.Audit, in.Body.by(ctx), before, prune)
 		}
 		if err != nil {
 			return nil, problemOf(err)

@@ -119,7 +119,7 @@ rollback:
 // fillStore opens all releases, and closes what is to be closed.
 func fillStore(b *testing.B, c *client.Client) {
 	b.Helper()
-	_, err := c.PutFlag(b.Context(), api.Flag{Key: "new-checkout", Enabled: true})
+	_, err := c.PutFlag(b.Context(), api.Flag{Key: "new-checkout", Enabled: true}, api.ByBody{})
 	require.NoError(b, err)
 	var next atomic.Int64
 	var all sync.WaitGroup

@@ -11,8 +11,8 @@ import (
 )
 
 // Prune removes releases that are older than an age from the daemon's store, or only tells which.
-func (c *Client) Prune(ctx context.Context, olderThan time.Duration, dryRun bool) (retention.Report, error) {
+func (c *Client) Prune(ctx context.Context, olderThan time.Duration, dryRun bool, by api.ByBody) (retention.Report, error) {
 	var r retention.Report
-	err := c.do(ctx, http.MethodPost, "store/prune", nil, api.PruneBody{OlderThan: gatekeeper.Duration(olderThan), DryRun: dryRun}, &r)
+	err := c.do(ctx, http.MethodPost, "store/prune", nil, api.PruneBody{ByBody: by, OlderThan: gatekeeper.Duration(olderThan), DryRun: dryRun}, &r)
 	return r, err
 }

@@ -179,7 +179,7 @@ func (s *script) put(ctx context.Context, f api.Flag) error {
 	}
 	f.Description = "which version of the shop a customer gets"
 	f.Variants = map[string]any{first: first, good: good, worse: worse}
-	stored, err := s.Daemon.PutFlag(ctx, f)
+	stored, err := s.Daemon.PutFlag(ctx, f, api.ByBody{Actor: "demo"})
 	if err == nil {
 		s.flag = stored
 	}
