@@ -289,10 +289,10 @@ func (c *Client) Flag(ctx context.Context, key string) (api.Flag, error) {
 }
 
 // PutFlag creates or replaces a flag whose version is f.Version.
-func (c *Client) PutFlag(ctx context.Context, f api.Flag) (api.Flag, error) {
+func (c *Client) PutFlag(ctx context.Context, f api.Flag, by api.ByBody) (api.Flag, error) {
 	var stored api.Flag
 	body := api.FlagBody{
-		Description: f.Description, Variants: f.Variants, Enabled: f.Enabled, On: f.On, Off: f.Off,
+		ByBody: by, Description: f.Description, Variants: f.Variants, Enabled: f.Enabled, On: f.On, Off: f.Off,
 		Percentage: &f.Percentage, Allow: f.Allow, Version: f.Version,
 	}
 	err := c.do(context.WithValue(ctx, once{}, true), http.MethodPut, "flags/"+url.PathEscape(f.Key), nil, body, &stored)
