@@ -3,6 +3,7 @@ package prometheus
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -48,33 +49,18 @@ func plainPoints(data []byte) (all points, ok bool) {
 		if !ok || len(after) == 0 || bytes.IndexByte(value, '\\') >= 0 {
 			return nil, false
 		}
-		p, err := pointOf(string(at[1:]), string(value))
-		if err != nil {
-			return nil, false
+		seconds, wrong := strconv.ParseFloat(string(at[1:]), 64)
+		ms, odd := milliseconds(seconds)
+		v, bad := strconv.ParseFloat(string(value), 64)
+		if errors.Join(wrong, odd, bad) != nil {
+			return nil, false // the JSON package tells what
 		}
-		all = append(all, p)
+		all = append(all, point{ms: ms, value: gatekeeper.Float(v)})
 		rest = after[1:]
 		if after[0] == ']' {
 			return all, len(rest) == 0
 		}
 	}
-}
-
-// pointOf gives the point of a number's text and the text of a value.
-func pointOf(seconds, value string) (point, error) {
-	at, err := strconv.ParseFloat(seconds, 64)
-	if err != nil {
-		return point{}, fmt.Errorf("the time %q is not one", shorten(seconds))
-	}
-	ms, err := milliseconds(at)
-	if err != nil {
-		return point{}, err
-	}
-	v, err := strconv.ParseFloat(value, 64)
-	if err != nil {
-		return point{}, fmt.Errorf("%q is not a number", shorten(value))
-	}
-	return point{ms: ms, value: gatekeeper.Float(v)}, nil
 }
 
 // UnmarshalJSON takes exactly a pair of a time and a text.
