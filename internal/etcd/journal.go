@@ -103,7 +103,7 @@ func (j *Journal) Commit(ctx context.Context, entries ...gatekeeper.Entry) error
 		}
 	}
 	if opens != "" {
-		then = append(then, clientv3.OpPut(newestKey, opens))
+		then = append(then, clientv3.OpPut(newestKey, seal(newestKey, []byte(opens))))
 	}
 	doing := "writing to the journal of release " + entries[0].Release
 	resp, err := j.write(ctx, doing, conds, then, headers...)

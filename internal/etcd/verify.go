@@ -115,7 +115,11 @@ func (v *verification) release(id string) *found {
 // take reads one key.
 func (v *verification) take(key string, value []byte, revision int64) {
 	switch {
-	case key == ownerKey, key == newestKey:
+	case key == ownerKey:
+	case key == newestKey:
+		if _, err := bodyOf(key, value); err != nil {
+			v.fault(key, "which release is the newest is not told: %v", err)
+		}
 	case key == auditedKey:
 		v.lastAudit(key, value)
 	case strings.HasPrefix(key, auditRoot):
