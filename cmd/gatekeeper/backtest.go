@@ -154,6 +154,9 @@ func (b *backtesting) job(ctx context.Context, args []string, q rules.Querier) (
 			return j, nil, err
 		}
 		file, err := rules.Load(bundle)
+		if err == nil {
+			err = file.CheckBackend(q)
+		}
 		if err != nil {
 			return j, nil, err
 		}

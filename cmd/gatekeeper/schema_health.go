@@ -23,8 +23,9 @@ func healthSchema(specs []actions.Spec) *huma.Schema {
 		"alert": text(), "expr": anyOf("string", "number"), "for": duration(), "keep_firing_for": duration(), "labels": texts(), "annotations": texts(),
 		"warm_up": duration(), "missing_success": oneOf(string(rules.MissingUnhealthy), string(rules.MissingNoData)), "dry_run": flag(),
 	}, "alert", "expr")
+	recording := object(map[string]*huma.Schema{"record": text(), "expr": anyOf("string", "number"), "labels": texts()}, "record", "expr")
 	group := object(map[string]*huma.Schema{
-		"name": text(), "interval": duration(), "query_offset": duration(), "limit": {Type: huma.TypeInteger}, "labels": texts(), "rules": listOf(rule),
+		"name": text(), "interval": duration(), "query_offset": duration(), "limit": {Type: huma.TypeInteger}, "labels": texts(), "rules": listOf(&huma.Schema{AnyOf: []*huma.Schema{rule, recording}}),
 	}, "name")
 	route := object(map[string]*huma.Schema{
 		"matchers": listOf(text()), "do": oneOf(string(rules.Rollback), string(rules.Hold), string(rules.Notify)), "veto": duration(),

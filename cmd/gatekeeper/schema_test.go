@@ -118,7 +118,7 @@ func TestSchemaRefuses(t *testing.T) {
 		require.NotEmpty(t, problems(t, c, text), text)
 	}
 	for _, text := range []string{
-		"window: long", "groups: [{rules: []}]", "groups: [{name: a, rules: [{alert: b}]}]", "respond: [{do: roll}]",
+		"window: long", "groups: [{rules: []}]", "groups: [{name: a, rules: [{alert: b}]}]", "groups: [{name: a, rules: [{record: b, expr: c, for: 1m}]}]", "respond: [{do: roll}]",
 		"rollback: [{action: flag/get}]", "rollback: [{action: flag/set, connection: flags}]",
 	} {
 		require.NotEmpty(t, problems(t, h, text), text)

@@ -154,7 +154,7 @@ func newRuleFilter(q url.Values) (ruleFilter, error) {
 	f := ruleFilter{names: q["rule_name[]"], groups: q["rule_group[]"], files: q["file[]"]}
 	switch kind := strings.ToLower(q.Get("type")); kind {
 	case "", "alert":
-	case "record": // no release has one
+	case "record": // a release keeps nothing of what its file records
 		f.noAlerting = true
 	default:
 		return f, fmt.Errorf("invalid parameter \"type\": not supported value %q", kind)

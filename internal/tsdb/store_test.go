@@ -28,6 +28,7 @@ import (
 
 	"github.com/gatekeeper-engine/gatekeeper"
 	"github.com/gatekeeper-engine/gatekeeper/internal/queriertest"
+	"github.com/gatekeeper-engine/gatekeeper/rules"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -75,6 +76,11 @@ func TestConformance(t *testing.T) {
 	}}, nil)
 	run(t, s)
 	queriertest.Run(t, s)
+	t.Run("with recording rules", func(t *testing.T) {
+		with, err := s.WithRecordings([]rules.Recording{{Record: "r", Expr: "qt_gauge", Interval: time.Second}})
+		require.NoError(t, err)
+		queriertest.Run(t, with)
+	})
 }
 
 func TestTargetThatVanishesGoesStaleAndIsTold(t *testing.T) {

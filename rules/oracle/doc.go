@@ -4,6 +4,9 @@
 //
 //	go test ./... -oracle.cases 20000 -oracle.seed 7
 //
+// Groups with recording rules go through Prometheus's own evaluation of a group (rules.Group), which keeps
+// what they record, and through ours, which keeps nothing.
+//
 // Where a release must not do what Prometheus does, a test of the package shows the difference:
 // time that nobody answered for, the extra look at the end of `for`, a group's limit, what
 // a template can do with a native histogram, and how much work templates may be.
