@@ -87,7 +87,7 @@ type Active struct {
 // track after one more reading and changes nothing.
 type Track struct {
 	Rule         string    `json:"rule"`
-	For          Duration  `json:"for,omitempty"`          // the rule's, for who has the track without the rule
+	For          Duration  `json:"for,omitempty"`     // the rule's, for who has the track without the rule
 	Verdict      Verdict   `json:"verdict,omitempty"` // of the latest reading
 	Active       []Active  `json:"active,omitempty"`  // earliest first
 	LastSlot     time.Time `json:"last_slot,omitzero"`
