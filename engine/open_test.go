@@ -58,6 +58,9 @@ func TestOpenRefusals(t *testing.T) {
 		"${labels.region}": func(r *engine.OpenRequest) {
 			r.Bundle = bundle(replace(ruleR, "${service}", "${labels.region}") + flagPlan)
 		},
+		"has the recording rule \"a\"": func(r *engine.OpenRequest) {
+			r.Bundle = bundle(replace(ruleR, "rules:\n", "rules:\n      - {record: a, expr: up}\n") + flagPlan)
+		},
 		"a window of":    func(r *engine.OpenRequest) { r.Window = 8 * 24 * time.Hour },
 		"health.yml:1:1": func(r *engine.OpenRequest) { r.Bundle = bundle("colour: green\n") },
 	} {

@@ -243,16 +243,17 @@ func TestABadPartChangesNothing(t *testing.T) {
 	good := "backends: {base: {tsdb: {data_dir: base}}}\n" + hook(told)
 	r.reload(good)
 	for want, more := range map[string]string{
-		"none: no such file":                  good + "alertmanagers: [{url: 'http://127.0.0.1:1', tls: {ca_file: none}}]\n",
-		"a secret can't be read":              "backends: {base: {tsdb: {data_dir: base}}}\nnotifications: {webhooks: [{name: audit, url: '" + other.URL + "', secret_file: none}]}\n",
-		"holds no webhook URL":                "notifications: {slack: [{name: s, webhook_url_file: short}]}\nbackends: {base: {tsdb: {data_dir: base}}}\n",
-		"fewer than 16":                       good + "webhooks: [{name: ci, secret_file: short}]\n",
-		"tls exist and hold PEM":              hook(other) + "default_backend: a\nbackends: {a: {prometheus: {url: 'http://127.0.0.1:1', tls: {ca_file: none}}}}\n",
-		"can't be opened":                     hook(other) + "default_backend: base\nbackends: {base: {tsdb: {data_dir: base}}, b: {tsdb: {data_dir: taken}}}\n",
-		`used by no other process`:            hook(other) + "backends: {again: {tsdb: {data_dir: base}}}\n",
-		`embedded backend \"base\" can't be`:  hook(other) + "backends: {base: {tsdb: {data_dir: base, retention: 30d}}}\n",
-		`there is no backend \"nowhere\"`:     good + "default_backend: nowhere\n",
-		"external_url can't be changed while": good + "external_url: 'http://x'\n",
+		"none: no such file":                   good + "alertmanagers: [{url: 'http://127.0.0.1:1', tls: {ca_file: none}}]\n",
+		"a secret can't be read":               "backends: {base: {tsdb: {data_dir: base}}}\nnotifications: {webhooks: [{name: audit, url: '" + other.URL + "', secret_file: none}]}\n",
+		"holds no webhook URL":                 "notifications: {slack: [{name: s, webhook_url_file: short}]}\nbackends: {base: {tsdb: {data_dir: base}}}\n",
+		"fewer than 16":                        good + "webhooks: [{name: ci, secret_file: short}]\n",
+		"tls exist and hold PEM":               hook(other) + "default_backend: a\nbackends: {a: {prometheus: {url: 'http://127.0.0.1:1', tls: {ca_file: none}}}}\n",
+		"can't be opened":                      hook(other) + "default_backend: base\nbackends: {base: {tsdb: {data_dir: base}}, b: {tsdb: {data_dir: taken}}}\n",
+		`used by no other process`:             hook(other) + "backends: {again: {tsdb: {data_dir: base}}}\n",
+		`embedded backend \"base\" can't be`:   hook(other) + "backends: {base: {tsdb: {data_dir: base, retention: 30d}}}\n",
+		`\"base\" can't become one of another`: hook(other) + "default_backend: base\nbackends: {base: {prometheus: {url: 'http://127.0.0.1:1'}}}\n",
+		`there is no backend \"nowhere\"`:      good + "default_backend: nowhere\n",
+		"external_url can't be changed while":  good + "external_url: 'http://x'\n",
 	} {
 		r.write(r.good() + more)
 		status, body := r.post()
