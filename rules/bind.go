@@ -113,7 +113,7 @@ func (b *binder) expr(user, text string) (e boundExpr, ok bool) {
 // rule is a rule of which the backend can be asked.
 func (b *binder) rule(rule Rule, e boundExpr) *BoundRule {
 	rule.Expr = e.ast.String()
-	one := &BoundRule{Rule: rule, condition: newCondition(e.ast), probes: promexpr.Probes(e.seen), anchored: promexpr.Anchored(e.ast)}
+	one := &BoundRule{Rule: rule, condition: newCondition(e.ast), probes: promexpr.Probes(e.seen), anchored: promexpr.Anchored(e.seen)}
 	if e.exact {
 		one.newest = promexpr.Newest(e.seen)
 	}

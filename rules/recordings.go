@@ -3,6 +3,7 @@ package rules
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/gatekeeper-engine/gatekeeper"
+	"github.com/gatekeeper-engine/gatekeeper/internal/yamlnode"
 	"github.com/gatekeeper-engine/gatekeeper/rules/promexpr"
 )
 
@@ -122,6 +124,62 @@ func (m *Matrix) add(part Matrix, index map[string]int) {
 			m.Series = append(m.Series, Series{Labels: one.Labels})
 		}
 		m.Series[at].Points = append(m.Series[at].Points, one.Points...)
+	}
+}
+
+// seeThrough notes what the rules read when what they use of the file's recording rules is seen through.
+// These come in their order, so that each can be evaluated from those before it.
+func (l *loader) seeThrough(f *File) {
+	l.known = promexpr.Recordings{}
+	l.recordingOrder()
+	for _, r := range l.recordings {
+		f.Recordings = append(f.Recordings, r.Recording)
+		if r.expr != nil && r.Record != "" {
+			l.known.Add(r.Record, r.expr.ast, r.Labels, r.Interval, r.QueryOffset)
+		}
+	}
+	rules := l.rules
+	if l.floor != nil {
+		rules = append(slices.Clone(rules), l.floor)
+	}
+	for _, r := range rules {
+		if r.expr != nil {
+			r.Range = promexpr.Reach(r.expr.ast, l.known)
+			r.VersionBound = promexpr.BindingOf(r.expr.ast, l.known) == promexpr.BoundToVersion
+		}
+	}
+}
+
+// recordingOrder refuses recording rules that use what they, or rules behind them, record: there is
+// nothing of it when they are evaluated. So are two that would record the same series.
+func (l *loader) recordingOrder() {
+	last, first := map[string]int{}, map[string]*recordingNode{}
+	for i, r := range l.recordings {
+		last[r.Record] = i
+		full := ruleName(r.Record, r.Labels)
+		if prior := first[full]; prior != nil && r.Record != "" {
+			r.r.fail(r.name, checkDuplicate, "Give one of them another name or another label.",
+				"%s is recorded in %s:%d already", full, prior.r.src.name, prior.Line)
+		} else {
+			first[full] = r
+		}
+	}
+	for i, r := range l.recordings {
+		if r.expr == nil {
+			continue
+		}
+		for _, vs := range promexpr.Selectors(r.expr.ast) {
+			name := promexpr.NameOf(vs)
+			if j, recorded := last[name]; recorded && j >= i {
+				at, where := vs.PositionRange(), fmt.Sprintf("further down, in line %d", l.recordings[j].Line)
+				if j == i {
+					where = "by this very rule"
+				}
+				r.r.tellAt(Error, yamlnode.Follow(r.exprNode), int(at.Start), int(at.End-at.Start), checkRecording,
+					"Rules are evaluated in the file's order: put this one behind what it uses.",
+					"the recording rule %q uses %q, which is recorded %s", r.Record, name, where)
+			}
+		}
 	}
 }
 

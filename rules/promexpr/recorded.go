@@ -134,7 +134,7 @@ func (i *inliner) expr(e parser.Expr) parser.Expr {
 	case *parser.ParenExpr:
 		e.Expr = i.expr(e.Expr)
 	case *parser.SubqueryExpr:
-		e.Expr = paren(i.expr(e.Expr))
+		e.Expr = i.expr(e.Expr)
 	case *parser.UnaryExpr:
 		e.Expr = i.expr(e.Expr)
 	}
@@ -203,16 +203,20 @@ func (r *Recorded) narrowed(vs *parser.VectorSelector) (seen parser.Expr, all bo
 	return seen, all
 }
 
-// shift moves what an expression reads into the past.
+// shift moves what an expression reads into the past, but for what is of one instant whenever it is asked.
 func shift(e parser.Node, by time.Duration) {
 	if by == 0 {
 		return
 	}
 	switch e := e.(type) {
 	case *parser.VectorSelector:
-		e.OriginalOffset += by
+		if e.Timestamp == nil {
+			e.OriginalOffset += by
+		}
 	case *parser.SubqueryExpr:
-		e.OriginalOffset += by
+		if e.Timestamp == nil {
+			e.OriginalOffset += by
+		}
 	default:
 		for c := range parser.ChildrenIter(e) {
 			shift(c, by)

@@ -29,6 +29,7 @@ func shop(t *testing.T) Recordings {
 		{"top", `topk(1, rate(req[1m]))`, nil},
 		{"q", `histogram_quantile(0.5, sum by (le, version) (rate(b_bucket[1m])))`, map[string]string{"q": "50"}},
 		{"q", `histogram_quantile(0.9, sum by (le, version) (rate(b_bucket[1m])))`, map[string]string{"q": "90"}},
+		{"fixed", `x @ 100 - max_over_time(y[5m:1m])`, nil},
 		{"made", `label_replace(sum(err), "version", "1", "", "")`, nil},
 	} {
 		r.Add(one.name, parse(t, one.expr), one.labels, 15*time.Second, 0)
@@ -45,6 +46,7 @@ func TestInline(t *testing.T) {
 		`avg_over_time(job:req[5m] offset 1h)`: `avg_over_time((sum by (job) (rate(req{version="${version}"}[1m])))[5m:15s] offset 1h)`,
 		`max_over_time(job:req[5m:1m])`:        `max_over_time((sum by (job) (rate(req{version="${version}"}[1m])))[5m:1m])`,
 		`job:ratio{team="shop",job!="x"}`:      `(sum by (job) (rate(err{job!="x"}[5m])) / (sum by (job) (rate(req{job!="x",version="${version}"}[1m]))))`,
+		`fixed offset 1m`:                      `(x @ 100.000 - max_over_time(y[5m:1m] offset 1m))`,
 		`job:req or up`:                        `(sum by (job) (rate(req{version="${version}"}[1m]))) or up`,
 		`by:version{version="2"} - up`:         `(sum by (version) (rate(err{version="2"}[2m]))) - up`,
 	} {
