@@ -210,7 +210,7 @@ func (r *recordingNode) node() *ruleNode {
 	return &ruleNode{
 		Rule: Rule{
 			Name: r.Record, Alert: r.Record, Group: r.Group, Expr: r.Expr, Interval: r.Interval, QueryOffset: r.QueryOffset,
-			Limit: r.Limit, File: r.File, Line: r.Line, Place: r.Place,
+			Limit: r.Limit, Labels: r.Labels, File: r.File, Line: r.Line, Place: r.Place,
 		},
 		r: r.r, at: r.at, nodes: map[string]*yaml.Node{"alert": r.name, "expr": r.exprNode}, expr: r.expr,
 	}
