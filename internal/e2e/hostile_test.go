@@ -17,7 +17,7 @@ type hostile struct {
 	address string // host:port
 
 	mu      sync.Mutex
-	awake   bool               // the backends behave as their names say
+	awake   map[string]bool    // the backends that behave as their names say
 	ratio   map[string]float64 // by service; 0.1 otherwise
 	asked   map[string]int     // requests to change a target, by its name; queries, by "query " and the service
 	refused chan struct{}      // its end lets hanging answers go
@@ -25,7 +25,7 @@ type hostile struct {
 
 func startHostile(t *testing.T) *hostile {
 	t.Helper()
-	h := &hostile{ratio: map[string]float64{}, asked: map[string]int{}, refused: make(chan struct{})}
+	h := &hostile{awake: map[string]bool{}, ratio: map[string]float64{}, asked: map[string]int{}, refused: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /{mood}/api/v1/query", h.query)
 	mux.HandleFunc("POST /{mood}/api/v1/query_range", h.query)
@@ -40,11 +40,11 @@ func startHostile(t *testing.T) *hostile {
 	return h
 }
 
-// wake makes the backends behave as their names say from now on.
-func (h *hostile) wake() {
+// wake makes a backend behave as its name says from now on.
+func (h *hostile) wake(backend string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.awake = true
+	h.awake[backend] = true
 }
 
 // goBad gives a service's new version a ratio of errors above the limit.
@@ -99,7 +99,7 @@ func (h *hostile) query(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	h.asked["query "+service]++
 	value, bad := h.ratio[service]
-	if !h.awake {
+	if !h.awake[mood] {
 		mood = "well"
 	}
 	h.mu.Unlock()

@@ -40,7 +40,7 @@ func startWorks(t *testing.T) *works {
 	write(t, config, string(text)+"health_files: .\ntokens:\n  - {name: ci, token_file: ci, scopes: [open]}\n  - {name: ops, token_file: ops, scopes: [open, operate]}\n")
 	f.env = append(f.env, "GATEKEEPER_TOKEN="+operator)
 	f.serve()
-	f.wake()
+	f.wake("nothing")
 	w := &works{faulty: f, workspace: t.TempDir(), path: filepath.Dir(program) + ":" + os.Getenv("PATH")}
 	return w
 }
