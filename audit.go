@@ -2,6 +2,7 @@ package gatekeeper
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -146,6 +147,35 @@ func DecodeAudit(data []byte, seq int64) (AuditRecord, error) {
 		return AuditRecord{}, fmt.Errorf("audit record %d stands where record %d belongs", r.Seq, seq)
 	}
 	return r, nil
+}
+
+// turned says whether the record tells of a turn of the kill switch that was made.
+func (r AuditRecord) turned() bool {
+	return (r.What == KillSwitchOn || r.What == KillSwitchOff) && r.Outcome == Accepted
+}
+
+// LastTurn gives the record of the kill switch's last turn; nil: there is none in so many pages of the
+// newest records. One that was recorded late stands behind turns that came after it.
+func LastTurn(ctx context.Context, j Journal, pages int) (*AuditRecord, error) {
+	var last *AuditRecord
+	before := int64(0)
+	for range pages {
+		page, err := j.Audits(ctx, before, MaxAuditPage)
+		if err != nil {
+			return nil, err
+		}
+		found := last != nil // a page ago: what is late stands within one
+		for _, r := range page {
+			if r.turned() && (last == nil || r.At.After(last.At)) {
+				last = &r
+			}
+			before = r.Seq
+		}
+		if found || len(page) < MaxAuditPage {
+			break
+		}
+	}
+	return last, nil
 }
 
 // CheckAuditPage refuses, with [CodeInvalid], what [Journal.Audits] can't be asked for.

@@ -53,29 +53,7 @@ func (e *Engine) Audits(ctx context.Context, before int64, limit int) ([]gatekee
 	return e.cfg.Journal.Audits(ctx, before, limit)
 }
 
-// lookBack is how many pages of audit records are read for the last turn of the kill switch.
-const lookBack = 5
-
-// LastTurn gives the record of the kill switch's last turn; nil: none of the newest 1000 is one. One
-// that was recorded late stands behind turns that came after it.
+// LastTurn gives the record of the kill switch's last turn; nil: none of the newest 1000 is one.
 func (e *Engine) LastTurn(ctx context.Context) (*gatekeeper.AuditRecord, error) {
-	before := int64(0)
-	for range lookBack {
-		page, err := e.cfg.Journal.Audits(ctx, before, gatekeeper.MaxAuditPage)
-		if err != nil {
-			return nil, err
-		}
-		var last *gatekeeper.AuditRecord
-		for _, r := range page {
-			turn := (r.What == gatekeeper.KillSwitchOn || r.What == gatekeeper.KillSwitchOff) && r.Outcome == gatekeeper.Accepted
-			if turn && (last == nil || r.At.After(last.At)) {
-				last = &r
-			}
-			before = r.Seq
-		}
-		if last != nil || len(page) < gatekeeper.MaxAuditPage {
-			return last, nil
-		}
-	}
-	return nil, nil
+	return gatekeeper.LastTurn(ctx, e.cfg.Journal, 1000/gatekeeper.MaxAuditPage)
 }

@@ -189,6 +189,29 @@ func TestAReloadIsRecordedFirst(t *testing.T) {
 	})
 }
 
+// However much was done since, a start finds who turned the switch last.
+func TestTheLastTurnLiesFarBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "switch")
+	timeline(t, func(t *testing.T, w *world) {
+		w.with(func(c *engine.Config) { c.KillSwitchFile = path })
+		_, err := w.e.SetKillSwitch(t.Context(), true, alice)
+		require.NoError(t, err)
+		for range 1200 {
+			require.NoError(t, w.e.Audit(t.Context(), gatekeeper.AuditRecord{By: alice, What: gatekeeper.FlagSet, Subject: "f"}))
+		}
+		w.with(func(*engine.Config) {})
+		w.to(5 * time.Second)
+		page, err := w.e.Audits(t.Context(), 0, 1)
+		require.NoError(t, err)
+		require.Equal(t, gatekeeper.FlagSet, page[0].What, "there is nothing to be found out")
+		w.with(func(*engine.Config) { require.NoError(t, os.Remove(path)) })
+		w.to(10 * time.Second)
+		page, err = w.e.Audits(t.Context(), 0, 1)
+		require.NoError(t, err)
+		require.Equal(t, gatekeeper.KillSwitchOff, page[0].What)
+	})
+}
+
 // A switch whose turning on could only be recorded after it was off again is off.
 func TestTheLastTurnIsTheLatest(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "switch")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -240,7 +241,7 @@ func (e *Engine) watchKillSwitch(ctx context.Context) {
 	if e.killSwitch.path == "" {
 		return
 	}
-	last, err := e.LastTurn(ctx)
+	last, err := gatekeeper.LastTurn(ctx, e.cfg.Journal, math.MaxInt)
 	on := last != nil && last.What == gatekeeper.KillSwitchOn
 	if err != nil {
 		e.log.Error("who turned the kill switch last can't be read", "err", err)

@@ -2,6 +2,7 @@ package retention
 
 import (
 	"context"
+	"math"
 	"sort"
 	"time"
 
@@ -32,33 +33,12 @@ func oldAudits(ctx context.Context, j gatekeeper.Journal, before time.Time) (int
 	if err != nil || len(left) == 0 { // it went before
 		return 0, err
 	}
-	on, err := switchedOn(ctx, j)
-	if err != nil || on == 0 {
-		return through, err
+	turn, err := gatekeeper.LastTurn(ctx, j, math.MaxInt)
+	if err != nil {
+		return 0, err
 	}
-	return min(through, on-1), nil
-}
-
-// switchedOn gives the position of the record by which the kill switch is on; 0: it is off, as far
-// as records say.
-func switchedOn(ctx context.Context, j gatekeeper.Journal) (int64, error) {
-	for before := int64(0); ; {
-		page, err := j.Audits(ctx, before, gatekeeper.MaxAuditPage)
-		if err != nil {
-			return 0, err
-		}
-		for _, r := range page {
-			switch {
-			case r.Outcome != gatekeeper.Accepted:
-			case r.What == gatekeeper.KillSwitchOn:
-				return r.Seq, nil
-			case r.What == gatekeeper.KillSwitchOff:
-				return 0, nil
-			}
-			before = r.Seq
-		}
-		if len(page) < gatekeeper.MaxAuditPage {
-			return 0, nil
-		}
+	if turn != nil && turn.What == gatekeeper.KillSwitchOn {
+		through = min(through, turn.Seq-1)
 	}
+	return through, nil
 }

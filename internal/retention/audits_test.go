@@ -72,6 +72,16 @@ func TestTheTurnByWhichTheKillSwitchIsOnStays(t *testing.T) {
 	require.Equal(t, []int64{5}, left(t, j))
 }
 
+// Two turned the switch at once: the record of turning it off was written, but the switch stayed on.
+func TestTheLatestTurnCountsNotTheLastWritten(t *testing.T) {
+	j := memory.New()
+	deeds(t, j, gatekeeper.KillSwitchOn, 98)
+	deeds(t, j, gatekeeper.KillSwitchOff, 99)
+	_, err := Prune(t.Context(), j, ago(90), false)
+	require.NoError(t, err)
+	require.Equal(t, []int64{2, 1}, left(t, j))
+}
+
 // unread is a journal whose audit records can't be read after the first call.
 type unread struct {
 	*memory.Journal
