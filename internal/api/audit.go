@@ -47,8 +47,8 @@ func (s *server) registerAudit(api huma.API) {
 	})
 }
 
-// audits walks from the newest record to older ones, which ends at the first that is too old: they
-// are in the order in which they were written.
+// audits walks from the newest record to older ones, which ends at a page of which all are too old:
+// they are in the order in which they were written, and that may have been late.
 func (s *server) audits(ctx context.Context, q AuditQuery) (AuditList, error) {
 	page, before := AuditList{Records: []gatekeeper.AuditRecord{}}, q.After
 	for range maxLooked / gatekeeper.MaxAuditPage {
@@ -56,10 +56,9 @@ func (s *server) audits(ctx context.Context, q AuditQuery) (AuditList, error) {
 		if err != nil {
 			return page, err
 		}
+		young := false
 		for _, r := range found {
-			if r.At.Before(q.Since) {
-				return page, nil
-			}
+			young = young || !r.At.Before(q.Since)
 			before = r.Seq
 			if !q.wants(r) {
 				continue
@@ -69,7 +68,7 @@ func (s *server) audits(ctx context.Context, q AuditQuery) (AuditList, error) {
 				return page, nil
 			}
 		}
-		if len(found) < gatekeeper.MaxAuditPage {
+		if !young || len(found) < gatekeeper.MaxAuditPage {
 			return page, nil
 		}
 	}

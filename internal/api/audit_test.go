@@ -68,6 +68,23 @@ func TestAudit(t *testing.T) {
 	require.JSONEq(t, `{"records":[]}`, body)
 }
 
+// A record that could only be written late stands before younger ones, and hides none of them.
+func TestAuditSinceLooksBehindALateRecord(t *testing.T) {
+	e := filled(t, 11)
+	require.NoError(t, e.Audit(t.Context(), gatekeeper.AuditRecord{
+		At: time.Unix(3*60, 0), What: gatekeeper.KillSwitchOn, Subject: "late", Outcome: gatekeeper.Accepted,
+	}))
+	f := serve(t, Config{Engine: e})
+	page := f.audit(url.Values{"since": {time.Unix(9*60, 0).UTC().Format(time.RFC3339)}})
+	require.Len(t, page.Records, 2)
+	require.Equal(t, "10", page.Records[0].Subject)
+	require.Zero(t, page.Next)
+	f = serve(t, Config{Engine: filled(t, maxLooked+10)})
+	page = f.audit(url.Values{"since": {time.Unix(maxLooked*60, 0).UTC().Format(time.RFC3339)}})
+	require.Len(t, page.Records, 10)
+	require.Zero(t, page.Next, "a whole page is too old: what is before it is older")
+}
+
 // One call looks at so many records and no more; who asks goes on from where it ended.
 func TestAuditLooksAtSoMany(t *testing.T) {
 	f := serve(t, Config{Engine: filled(t, maxLooked+10)})
