@@ -2,9 +2,7 @@ package main
 
 import (
 	"strconv"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/prometheus/common/model"
 	"github.com/spf13/cobra"
@@ -95,16 +93,11 @@ func auditRows(records []gatekeeper.AuditRecord, wide bool) [][]string {
 		if r.Refusal != "" {
 			why = r.Refusal
 		}
-		row := []string{r.At.Local().Format(time.RFC3339), oneLine(r.Actor), string(r.Means), string(r.What), oneLine(r.Subject), r.Outcome, oneLine(why)}
+		row := []string{r.At.Local().Format(time.RFC3339), r.Actor, string(r.Means), string(r.What), r.Subject, r.Outcome, why}
 		if wide {
 			row = append(append([]string{strconv.FormatInt(r.Seq, 10)}, row...), string(r.Before), string(r.After))
 		}
 		rows = append(rows, row)
 	}
 	return rows
-}
-
-// oneLine keeps what somebody wrote in its cell of a table, and the terminal as it is.
-func oneLine(text string) string {
-	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
 }

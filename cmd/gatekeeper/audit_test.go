@@ -6,9 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/stretchr/testify/require"
 
@@ -111,4 +113,23 @@ func compact(t *testing.T, state json.RawMessage) string {
 func reversed(all []gatekeeper.AuditRecord) []gatekeeper.AuditRecord {
 	slices.Reverse(all)
 	return all
+}
+
+// What somebody wrote moves no cursor and recolours nothing on the terminal of who reads it.
+func TestTerminalsStayAsTheyAre(t *testing.T) {
+	begin(t, t.TempDir(), "")
+	const hostile = "a\x1b[2Jb\u009b31mc\u202ed\x07e\nf"
+	gk(t, 0, "flag", "set", "f", "--description", hostile, "--why", hostile, "--actor", hostile)
+	gk(t, 0, "flag", "set", "f", "--enabled", "--why", hostile, "--actor", hostile)
+	told := gk(t, 0, "kill-switch", "on", "--why", hostile, "--actor", hostile)
+	for _, args := range [][]string{
+		{"audit"}, {"audit", "-o", "wide"}, {"kill-switch", "status"}, {"flag", "get", "f", "-o", "wide"},
+	} {
+		told += gk(t, 0, args...)
+	}
+	require.Contains(t, told, "a[2Jb31mcde f")
+	for _, r := range told {
+		require.False(t, r != '\n' && unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r), "%q in %q", r, told)
+	}
+	require.Equal(t, 12, strings.Count(told, "\n"), "each on its own line: %s", told)
 }

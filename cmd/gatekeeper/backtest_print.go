@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/gatekeeper-engine/gatekeeper"
-	"github.com/gatekeeper-engine/gatekeeper/internal/timeline"
 	"github.com/gatekeeper-engine/gatekeeper/rules/backtest"
 )
 
@@ -39,8 +38,8 @@ func printBacktest(w io.Writer, r backtest.Report) error {
 	rows := [][]string{{"RELEASE", "DEPLOYED", "WAS", "WOULD HAVE", "AFTER", "PHASES", "WHY"}}
 	for _, one := range r.Releases {
 		rows = append(rows, []string{
-			timeline.Plain(one.Release.ID), one.Release.Deployed.UTC().Format("2006-01-02 15:04:05Z"), string(one.Release.Outcome),
-			wouldHave(one.Decision.Verdict), after(one), phases(one.Phases), timeline.Plain(one.Decision.Why),
+			one.Release.ID, one.Release.Deployed.UTC().Format("2006-01-02 15:04:05Z"), string(one.Release.Outcome),
+			wouldHave(one.Decision.Verdict), after(one), phases(one.Phases), one.Decision.Why,
 		})
 	}
 	if err := table(w, rows); err != nil {

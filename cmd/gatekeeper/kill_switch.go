@@ -8,6 +8,7 @@ import (
 
 	"github.com/gatekeeper-engine/gatekeeper/engine"
 	"github.com/gatekeeper-engine/gatekeeper/internal/client"
+	"github.com/gatekeeper-engine/gatekeeper/internal/timeline"
 )
 
 func killSwitchCommand() *cobra.Command {
@@ -68,6 +69,6 @@ func printKillSwitch(cmd *cobra.Command, out format, k engine.KillSwitch) error 
 	if k.Why != "" {
 		s += ": " + k.Why
 	}
-	_, err := fmt.Fprintln(cmd.OutOrStdout(), s)
+	_, err := fmt.Fprintln(cmd.OutOrStdout(), timeline.Plain(s))
 	return err
 }

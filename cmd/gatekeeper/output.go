@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/gatekeeper-engine/gatekeeper/internal/timeline"
 )
 
 // format is how a command prints what it found.
@@ -81,11 +83,16 @@ func block(n *yaml.Node) {
 	}
 }
 
-// table prints rows in columns, the first row as the head.
+// table prints rows in columns, the first row as the head. What somebody wrote stays in its cell.
 func table(w io.Writer, rows [][]string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	for _, row := range rows {
-		if _, err := fmt.Fprintln(t, strings.Join(row, "\t")); err != nil {
+		cells := make([]string, len(row))
+		for i, cell := range row {
+			indent := cell[:len(cell)-len(strings.TrimLeft(cell, " "))]
+			cells[i] = indent + timeline.Plain(cell)
+		}
+		if _, err := fmt.Fprintln(t, strings.Join(cells, "\t")); err != nil {
 			return err
 		}
 	}
