@@ -3,6 +3,7 @@ package gatekeeper
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"slices"
 	"time"
 )
@@ -57,6 +58,10 @@ type Reading struct {
 
 	// Active is the identity of every active sample, for `for`; it is not journaled.
 	Active []string `json:"-"`
+
+	// Unsure says that a template of a label failed through no fault of the sample, such as for a query
+	// without an answer, so that the identity of some of Active is not as it is at other slots.
+	Unsure bool `json:"-"`
 }
 
 // Within gives the reading with as many of its samples as fit into about limit bytes of JSON: the
@@ -195,7 +200,8 @@ func (t Track) Confirm(r Reading) Track {
 	return n
 }
 
-// keep gives the active identities of r with the instants at which they became so.
+// keep gives the active identities of r with the instants at which they became so. Where r is unsure of
+// them, what is known goes on: no failure of a template may begin a `for` anew.
 func (t Track) keep(r Reading, add bool) []Active {
 	known := make(map[string]Active, len(t.Active))
 	for _, a := range t.Active {
@@ -208,6 +214,10 @@ func (t Track) keep(r Reading, add bool) []Active {
 		} else if add {
 			fresh = append(fresh, Active{Identity: id, ActiveAt: r.At})
 		}
+	}
+	if r.Unsure {
+		maps.DeleteFunc(known, func(id string, _ Active) bool { return slices.Contains(r.Active, id) })
+		old = slices.AppendSeq(old, maps.Values(known))
 	}
 	sortActive(old)
 	all := append(old, fresh...)

@@ -196,3 +196,17 @@ func TestTrackNeverInventsBadTime(t *testing.T) {
 		}
 	}
 }
+
+// A reading that is not sure of the identities begins no `for` anew, and none twice.
+func TestTrackUnsure(t *testing.T) {
+	track := Track{}.Next(reading(0, Unhealthy, "a", "b"), slot)
+	r := reading(15, Unhealthy, "b", "c", "c")
+	r.Unsure = true
+	track = track.Next(r, slot)
+	require.Equal(t, at(0), track.Pending())
+	require.Len(t, track.Active, 4)
+	r.At = at(30)
+	require.Equal(t, track.Active, track.Next(r, slot).Active)
+	require.Equal(t, track.Active, track.Confirm(r).Active)
+	require.Equal(t, at(15), track.Next(reading(45, Unhealthy, "c"), slot).Pending(), "the others are gone as soon as that is sure")
+}

@@ -36,8 +36,11 @@ func (r *BoundRule) Active(ctx context.Context, q Querier, at time.Time) ([]Aler
 		return nil, err
 	}
 	e := r.expander(q, at)
-	sets, err := r.alertLabels(ctx, e, samples)
-	if err != nil {
+	sets := make([]labels.Labels, len(samples))
+	for i, s := range samples {
+		sets[i], _ = r.alertLabels(ctx, e, s)
+	}
+	if err := differ(sets); err != nil {
 		return nil, err
 	}
 	active := make([]Alert, len(samples))
@@ -98,24 +101,47 @@ func sortAlerts(alerts []Alert) {
 	slices.SortFunc(alerts, func(a, b Alert) int { return strings.Compare(identity(a.Labels), identity(b.Labels)) })
 }
 
-// alertLabels gives the labels of the alert that each sample is: the sample's without its name, the
-// rule's over them, and the alert's name. Two samples with the same are an error, as in Prometheus.
-func (r *BoundRule) alertLabels(ctx context.Context, e *expander, samples []gatekeeper.Sample) ([]labels.Labels, error) {
-	all := make([]labels.Labels, len(samples))
-	known := make(map[string]bool, len(samples))
-	for i, s := range samples {
-		b := labels.NewBuilder(labels.FromMap(s.Labels))
-		b.Del(model.MetricNameLabel)
-		for name, text := range r.Labels {
-			b.Set(name, e.expand(ctx, text, s))
+// alertLabels gives the labels of the alert that a sample is: the sample's without its name, the rule's
+// over them, and the alert's name. It is not sure of them where a template failed that was not to blame.
+func (r *BoundRule) alertLabels(ctx context.Context, e *expander, s gatekeeper.Sample) (set labels.Labels, sure bool) {
+	b := labels.NewBuilder(labels.FromMap(s.Labels))
+	b.Del(model.MetricNameLabel)
+	sure = true
+	for name, text := range r.Labels {
+		b.Set(name, e.expand(ctx, text, s))
+		sure = sure && !e.meter.failed
+	}
+	b.Set(model.AlertNameLabel, r.Alert)
+	return b.Labels(), sure
+}
+
+// identities gives which alert each sample is. One whose labels are not sure is told by its own: the error
+// that a label holds then is another every time, or the same for all.
+func (r *BoundRule) identities(ctx context.Context, e *expander, samples []gatekeeper.Sample) (ids []string, unsure bool, err error) {
+	var sets []labels.Labels
+	for _, s := range samples {
+		set, sure := r.alertLabels(ctx, e, s)
+		if sure {
+			sets = append(sets, set)
+		} else {
+			unsure = true
+			b := labels.NewBuilder(labels.FromMap(s.Labels))
+			set = b.Set(model.AlertNameLabel, r.Alert).Labels()
 		}
-		b.Set(model.AlertNameLabel, r.Alert)
-		all[i] = b.Labels()
-		id := all[i].String()
+		ids = append(ids, shortIdentity(set.String()))
+	}
+	return ids, unsure, differ(sets)
+}
+
+// differ is an error where two samples have the same labels as alerts, as in Prometheus.
+func differ(sets []labels.Labels) error {
+	known := make(map[string]bool, len(sets))
+	for _, set := range sets {
+		id := set.String()
 		if known[id] {
-			return nil, fmt.Errorf("two samples are one alert, %s: a label of the rule hides the label that tells them apart", shortIdentity(id))
+			return fmt.Errorf("two samples are one alert, %s: a label of the rule hides the label that tells them apart", shortIdentity(id))
 		}
 		known[id] = true
 	}
-	return all, nil
+	return nil
 }

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -103,6 +104,60 @@ func mustFloat(t *testing.T, text string) float64 {
 	var f gatekeeper.Float
 	require.NoError(t, f.UnmarshalJSON([]byte(text)))
 	return float64(f)
+}
+
+// A template of a label that fails through no fault of the sample neither makes two samples one nor begins
+// `for` anew, however its error reads; and what failed is not asked again for every sample.
+func TestFailedTemplatesChangeNoVerdict(t *testing.T) {
+	b := newBackend(t, failing)
+	r := bound(t, Bundle{File: `
+groups:
+- name: g
+  rules:
+  - alert: A
+    expr: rate(req[1m]) > 0
+    labels: {code: '{{ query "owner" | first | value }}{{ $labels.code }}'}`}).Rules[0]
+	track := gatekeeper.Track{}
+	failures := 0
+	for i := range 8 {
+		q := Querier(b)
+		if i%2 == 1 {
+			q = failingOwner{b, &failures}
+		} else {
+			q = constantOwner{b}
+		}
+		got := r.Judge(t.Context(), q, minute(5).Add(time.Duration(i)*15*time.Second))
+		require.Equal(t, gatekeeper.Unhealthy, got.Verdict, got.Detail)
+		require.Len(t, got.Active, 2)
+		require.NotEqual(t, got.Active[0], got.Active[1])
+		require.Equal(t, i%2 == 1, got.Unsure)
+		track = track.Next(got, 15*time.Second)
+		require.Equal(t, minute(5), track.Pending())
+	}
+	require.Equal(t, 4, failures)
+	require.Len(t, track.Confirm(r.Judge(t.Context(), failingOwner{b, &failures}, minute(7))).Active, 4)
+}
+
+type constantOwner struct{ *backend }
+
+func (c constantOwner) Query(ctx context.Context, query string, at time.Time) (Vector, error) {
+	if query == "owner" {
+		return Vector{Samples: []gatekeeper.Sample{{Value: 1}}}, nil
+	}
+	return c.backend.Query(ctx, query, at)
+}
+
+type failingOwner struct {
+	*backend
+	failures *int
+}
+
+func (f failingOwner) Query(ctx context.Context, query string, at time.Time) (Vector, error) {
+	if query == "owner" {
+		*f.failures++
+		return Vector{}, fmt.Errorf("no answer after %d ms", *f.failures)
+	}
+	return f.backend.Query(ctx, query, at)
 }
 
 // constant answers every query with n samples.

@@ -20,14 +20,11 @@ const maxEvidenceLabels = 32
 func (r *BoundRule) unhealthy(ctx context.Context, q Querier, at time.Time, active []gatekeeper.Sample) gatekeeper.Reading {
 	active = r.worstFirst(active)
 	e := r.expander(q, at.Add(r.QueryOffset))
-	alerts, err := r.alertLabels(ctx, e, active)
+	ids, unsure, err := r.identities(ctx, e, active)
 	if err != nil {
 		return noAnswer(err)
 	}
-	reading := gatekeeper.Reading{Verdict: gatekeeper.Unhealthy, Count: len(active)}
-	for _, set := range alerts {
-		reading.Active = append(reading.Active, shortIdentity(set.String()))
-	}
+	reading := gatekeeper.Reading{Verdict: gatekeeper.Unhealthy, Count: len(active), Active: ids, Unsure: unsure}
 	reading.Samples = r.evidence(active)
 	for _, name := range []string{"summary", "description"} {
 		if text, ok := r.Annotations[name]; ok {

@@ -29,7 +29,10 @@ const (
 	maxTemplateEntries = 100 // labels of a sample, arguments of args: a loop sorts them
 )
 
-var errManyLabels = fmt.Errorf("more than %d labels", maxTemplateEntries)
+var (
+	errManyLabels = fmt.Errorf("more than %d labels", maxTemplateEntries)
+	errLongSample = fmt.Errorf("more than %d bytes of labels", maxExpanded)
+)
 
 // templateVars are the short names that Prometheus gives to a template's data (rules/alerting.go).
 const templateVars = "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}{{$externalURL := .ExternalURL}}{{$value := .Value}}"
@@ -49,7 +52,7 @@ type expander struct {
 	q     Querier // nil: queries give nothing, as while a file is checked
 	alert string
 	at    time.Time // the slot: templates ask at it, whatever the group's query_offset
-	asked map[string]prom.Vector
+	asked map[string]queried
 
 	external external
 
@@ -65,6 +68,12 @@ type external struct {
 	url     *url.URL // the address
 }
 
+// queried is what a query of a template gave.
+type queried struct {
+	found prom.Vector
+	err   error
+}
+
 func (r *BoundRule) expander(q Querier, slot time.Time) *expander {
 	return &expander{q: q, alert: r.Alert, at: slot, external: r.external}
 }
@@ -72,17 +81,33 @@ func (r *BoundRule) expander(q Querier, slot time.Time) *expander {
 // expand gives a template's text for one sample; an error of it becomes part of the text, as in
 // Prometheus (rules/alerting.go). The context is the reading's, the same every time.
 func (e *expander) expand(ctx context.Context, text string, s gatekeeper.Sample) string {
+	e.meter.failed = false
 	if !isTemplate(text) {
 		return text
 	}
-	out, err := "", errManyLabels
-	if len(s.Labels) <= maxTemplateEntries {
+	out, err := "", e.meter.fail(fits(s))
+	if err == nil {
 		out, err = e.execute(ctx, text, e.data(s))
 	}
 	if err != nil {
 		out = fmt.Sprintf("<error expanding template: %v>", err)
 	}
 	return capText(out, maxExpanded)
+}
+
+// fits says whether templates can take a sample.
+func fits(s gatekeeper.Sample) error {
+	if len(s.Labels) > maxTemplateEntries {
+		return errManyLabels
+	}
+	size := len(s.Histogram)
+	for name, value := range s.Labels {
+		size += len(name) + len(value)
+	}
+	if size > maxExpanded {
+		return errLongSample
+	}
+	return nil
 }
 
 // execute words its errors as Prometheus's expander does. A panic costs the text, not the process.
@@ -140,19 +165,32 @@ func (e *expander) data(s gatekeeper.Sample) any {
 }
 
 // query is the function of templates by that name. What a reading asks is capped: a label's template
-// is expanded for each sample.
+// is expanded for each sample, so a query is asked once, whatever comes of it.
 func (e *expander) query(ctx context.Context, expr string, at time.Time) (prom.Vector, error) {
-	if known, ok := e.asked[expr]; ok {
-		return known, e.meter.spend(len(known) * stepsPerSample)
-	}
+	known, ok := e.asked[expr]
 	switch {
+	case ok:
 	case e.q == nil:
 		return nil, nil
 	case len(e.asked) >= maxTemplateQueries:
-		return nil, fmt.Errorf("the templates of one reading ask more than %d queries", maxTemplateQueries)
+		return nil, e.meter.fail(fmt.Errorf("the templates of one reading ask more than %d queries", maxTemplateQueries))
 	case len(expr) > maxQuery:
 		return nil, fmt.Errorf("a query of a template has more than %d bytes", maxQuery)
+	default:
+		known.found, known.err = e.look(ctx, expr, at)
+		if e.asked == nil {
+			e.asked = map[string]queried{}
+		}
+		e.asked[expr] = known
 	}
+	if known.err != nil {
+		return nil, e.meter.fail(known.err)
+	}
+	return known.found, e.meter.spend(len(known.found) * stepsPerSample)
+}
+
+// look asks the backend.
+func (e *expander) look(ctx context.Context, expr string, at time.Time) (prom.Vector, error) {
 	samples, err := ask(ctx, e.q, expr, at)
 	if err != nil {
 		return nil, err
@@ -162,14 +200,10 @@ func (e *expander) query(ctx context.Context, expr string, at time.Time) (prom.V
 	}
 	found := make(prom.Vector, len(samples))
 	for i, s := range samples {
-		if len(s.Labels) > maxTemplateEntries {
-			return nil, fmt.Errorf("%s gives a sample of %w", capText(expr, 200), errManyLabels)
+		if err := fits(s); err != nil {
+			return nil, fmt.Errorf("%s gives a sample of %w", capText(expr, 200), err)
 		}
 		found[i] = prom.Sample{Metric: labels.FromMap(s.Labels), T: timestamp.FromTime(at), F: float64(s.Value)}
 	}
-	if e.asked == nil {
-		e.asked = map[string]prom.Vector{}
-	}
-	e.asked[expr] = found
-	return found, e.meter.spend(len(found) * stepsPerSample)
+	return found, nil
 }

@@ -104,7 +104,7 @@ func (m *meter) weighed(variadic bool, values ...reflect.Value) error {
 		return err
 	}
 	if bytes > maxExpanded {
-		return errTooLong
+		return m.fail(errTooLong)
 	}
 	return nil
 }
@@ -151,6 +151,10 @@ type pattern struct {
 	size int // instructions of its program, about
 }
 
+// maxCaptured is the product of a pattern's instructions and groups: each instruction may remember where
+// every group was.
+const maxCaptured = 20_000
+
 func (p patterns) match(expr, text string) (bool, error) {
 	re, err := p.get(expr, text)
 	if err != nil {
@@ -169,7 +173,7 @@ func (p patterns) replace(expr, with, text string) (string, error) {
 		return "", err
 	}
 	if (len(text)+1)*(len(with)+1) > maxTransient {
-		return "", errTooLong
+		return "", p.meter.fail(errTooLong)
 	}
 	return re.ReplaceAllString(text, with), nil
 }
@@ -190,12 +194,15 @@ func (p patterns) get(expr, text string) (*regexp.Regexp, error) {
 		if err := p.meter.spend(known.size); err != nil {
 			return nil, err
 		}
+		if known.size*(parsed.MaxCap()+1) > maxCaptured {
+			return nil, p.meter.fail(fmt.Errorf("the pattern %s is too big for its groups", capText(likeRegexp(expr), 60)))
+		}
 		if known.re, err = regexp.Compile(expr); err != nil {
 			return nil, err
 		}
 		p.compiled[expr] = known
 	}
-	return known.re, p.meter.spend(known.size * (len(text) + 1) / 16)
+	return known.re, p.meter.spend(known.size * (len(text) + 1) / 4)
 }
 
 func instructions(re *syntax.Regexp) int {

@@ -9,16 +9,19 @@ import (
 	"text/template/parse"
 )
 
-// The work of templates is counted in steps. One is well below a microsecond: a round of a loop, an
+// The work of templates is counted in steps. One is a fraction of a microsecond: a round of a loop, an
 // action, some bytes that a function is given or gives.
 const (
-	maxSteps        = 200_000      // of one template
-	maxReadingSteps = 5 * maxSteps // of all templates of one reading
+	maxSteps        = 100_000      // of one template
+	maxReadingSteps = 10 * maxSteps // of all templates of one reading
 
-	bytesPerStep   = 64
-	sourcePerStep  = 16 // bytes of an action's own text
-	stepsPerSample = 5  // to give a sample of a query
-	stepsPerLoop   = 32 // to begin a loop, which sorts a map
+	bytesPerStep     = 16
+	bytesPerArgument = 4   // of a text in quotes, which may be the layout of a time
+	stepsPerSample   = 5   // to give a sample of a query
+	stepsPerLoop     = 150 // to begin a loop, which sorts a map
+	stepsPerCall     = 20  // of a function
+	stepsPerField    = 10  // or method
+	stepsPerCompare  = 10  // of a value by eq and its like, or as a key of index: it may be long
 )
 
 var (
@@ -35,6 +38,8 @@ type meter struct {
 	out   bytes.Buffer
 	steps int // of this template
 	all   int // of the reading
+
+	failed bool // what failed last is not the template: a query of it, its time, or a limit
 }
 
 // start begins a template.
@@ -48,34 +53,45 @@ func (m *meter) spend(steps int) error {
 	m.all += steps
 	switch {
 	case m.all > maxReadingSteps:
-		return errReadingDone
+		return m.fail(errReadingDone)
 	case m.steps > maxSteps:
-		return errTooMuch
+		return m.fail(errTooMuch)
 	}
-	return m.ctx.Err()
+	return m.fail(m.ctx.Err())
 }
 
-// Write takes a piece of the text that a template gives; see pace for pieces of no bytes.
+// fail remembers that something failed that is not the template.
+func (m *meter) fail(err error) error {
+	m.failed = m.failed || err != nil
+	return err
+}
+
+// Write takes a piece of the text that a template gives; a piece of pacing is none of it.
 func (m *meter) Write(p []byte) (int, error) {
+	if len(p) > 0 && &p[0] == &pacing[0] {
+		return len(p), m.spend(len(p))
+	}
 	if err := m.spend(1 + len(p)/bytesPerStep); err != nil {
 		return 0, err
 	}
 	if m.out.Len()+len(p) > maxExpanded {
-		return 0, errTooLong
+		return 0, m.fail(errTooLong)
 	}
 	return m.out.Write(p)
 }
 
-// pace makes a template, with those it defines, write no bytes before each of its actions and in
-// each round of its loops, more where more is done, so that the meter sees everything it does. What is in the text
-// keeps its place in it, for errors.
+// pacing is what a template writes for its steps, one byte for each: the meter knows it by its place.
+// No action takes more, by the size of a template.
+var pacing [2 * stepsPerCall * maxTemplate]byte
+
+// pace makes a template, with those it defines, write some of pacing before each of its actions and in
+// each round of its loops, so that the meter sees everything it does. What is in the text keeps its place in
+// it, for errors.
 func pace(t *texttemplate.Template) {
 	for _, defined := range t.Templates() {
 		paceList(defined.Root, 0)
 	}
 }
-
-var nothing = &parse.TextNode{NodeType: parse.NodeText}
 
 func paceList(l *parse.ListNode, first int) {
 	if l == nil {
@@ -83,26 +99,64 @@ func paceList(l *parse.ListNode, first int) {
 	}
 	var paced []parse.Node
 	wait := func(steps int) {
-		for range steps {
-			paced = append(paced, nothing)
+		if steps > 0 {
+			paced = append(paced, &parse.TextNode{NodeType: parse.NodeText, Text: pacing[:steps]})
 		}
 	}
 	wait(first)
 	for _, n := range l.Nodes {
 		p, round := parts(n), 0
-		if p.pipe != nil {
-			wait(len(p.pipe.String()) / sourcePerStep)
-		}
+		steps := 1 + work(p.pipe)
 		if n.Type() == parse.NodeRange {
-			wait(stepsPerLoop)
+			steps += stepsPerLoop
 			round = 1
 		}
-		wait(1)
+		wait(steps)
 		paceList(p.body, round)
 		paceList(p.otherwise, 0)
 		paced = append(paced, n)
 	}
 	l.Nodes = paced
+}
+
+// comparing is the functions of text/template that look at their arguments byte by byte.
+var comparing = map[string]bool{"eq": true, "ne": true, "lt": true, "le": true, "gt": true, "ge": true, "index": true}
+
+// work is how many steps a pipeline takes, besides what the functions count themselves.
+func work(pipe *parse.PipeNode) int {
+	if pipe == nil {
+		return 0
+	}
+	steps := 0
+	for _, cmd := range pipe.Cmds {
+		each := 1
+		if function, ok := cmd.Args[0].(*parse.IdentifierNode); ok && comparing[function.Ident] {
+			each = stepsPerCompare
+		}
+		steps += each // what is piped into it
+		for _, arg := range cmd.Args {
+			steps += each + argument(arg)
+		}
+	}
+	return steps
+}
+
+func argument(n parse.Node) int {
+	switch n := n.(type) {
+	case *parse.IdentifierNode:
+		return stepsPerCall
+	case *parse.FieldNode:
+		return stepsPerField * len(n.Ident)
+	case *parse.VariableNode:
+		return stepsPerField * (len(n.Ident) - 1)
+	case *parse.ChainNode:
+		return stepsPerField*len(n.Field) + argument(n.Node)
+	case *parse.StringNode:
+		return len(n.Text) / bytesPerArgument
+	case *parse.PipeNode:
+		return work(n)
+	}
+	return 0
 }
 
 // nodeParts is what stands in a node of a template; each may be nil.

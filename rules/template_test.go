@@ -87,7 +87,7 @@ func TestTemplatesAreBounded(t *testing.T) {
 	nested := func(over, body string, depth int) string {
 		return strings.Repeat("{{range "+over+"}}", depth) + body + strings.Repeat("{{end}}", depth)
 	}
-	const steps, long, wide = "takes more than 200000 steps", "more than 65536 bytes", "wider than 99"
+	const steps, long, wide = "takes more than 100000 steps", "more than 65536 bytes", "wider than 99"
 	for name, c := range map[string]struct{ text, says string }{
 		"doubled":            {`{{ $a := "xxxxxxxxxxxxxxxx" }}` + strings.Repeat(`{{ $a = printf "%s%s" $a $a }}`, 60), long},
 		"doubled in a loop":  {`{{ $x := "x" }}{{ range 1000000 }}{{ $x = printf "%s%s" $x $x }}{{ end }}`, long},
@@ -101,6 +101,7 @@ func TestTemplatesAreBounded(t *testing.T) {
 		"bad regexp":         {`{{ reReplaceAll "(" "" "" }}`, "missing closing )"},
 		"big regexp":         {`{{ match "` + strings.Repeat("(x{999})", 300) + `" "x" }}`, steps},
 		"slow regexp":        {`{{ $x := "x" }}{{ range 15 }}{{ $x = print $x $x }}{{ end }}{{ range 1000 }}{{ $y := match "(x*)*(x*)*(x*)*(x*)*(x*)*(x*)*(x*)*(x*)*(x*)*(x*)*(x*)*(x*)*y" $x }}{{ end }}`, steps},
+		"many groups":        {`{{ $p := "(a?)" }}{{ range 8 }}{{ $p = print $p $p }}{{ end }}{{ reReplaceAll $p "" "aaaa" }}`, "too big for its groups"},
 		"args of args":       {`{{ $a := args 1 }}` + strings.Repeat(`{{ $a = args $a $a }}`, 100) + `{{ $a }}`, long},
 		"counts":             {"{{ range 1000000000 }}{{ end }}", steps},
 		"counts a variable":  {"{{ $n := len $labels.long }}{{ range $n }}{{ range $n }}{{ range $n }}{{ end }}{{ end }}{{ end }}", steps},
@@ -155,6 +156,9 @@ func TestReadingOfTemplatesIsBounded(t *testing.T) {
 		require.Equal(t, "0 of all", e.expand(t.Context(), "{{ $value }} of {{ $labels.none | printf `all%s` }}", s))
 	}
 
+	long := gatekeeper.Sample{Labels: map[string]string{"a": strings.Repeat("x", maxExpanded)}}
+	require.Contains(t, new(expander).expand(t.Context(), "{{ $value }}", long), errLongSample.Error())
+
 	many := gatekeeper.Sample{Labels: map[string]string{}}
 	for i := range 101 {
 		many.Labels[fmt.Sprint("l", i)] = "x"
@@ -164,6 +168,25 @@ func TestReadingOfTemplatesIsBounded(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.Contains(t, new(expander).expand(ctx, "{{ range 10 }}{{ end }}", s), context.Canceled.Error())
+}
+
+// What takes long for its place in the text takes many steps: otherwise a reading could take seconds.
+func TestStepsOfWhatTakesLong(t *testing.T) {
+	for text, least := range map[string]int{
+		`{{ $b := eq "a"` + strings.Repeat(" $x", 500) + `}}`:              500 * stepsPerCompare,
+		`{{ $b := not (index $labels` + strings.Repeat(" $x", 1) + `) }}`:  2 * stepsPerCompare,
+		`{{ $b := (toTime 1)` + strings.Repeat(".UTC", 500) + `}}`:         500 * stepsPerField,
+		`{{ $b := $value` + strings.Repeat(" | print", 100) + `}}`:         100 * stepsPerCall,
+		`{{ $t := toTime 1 }}{{ $b := $t.UTC.UTC }}`:                       2*stepsPerField + stepsPerCall,
+		`{{ $b := print` + strings.Repeat(" now", 100) + `}}`:              100 * stepsPerCall,
+		`{{ $b := (toTime 1).Format "` + strings.Repeat("M", 800) + `" }}`: 200,
+		`{{ range $labels }}{{ end }}`:                                     stepsPerLoop,
+	} {
+		e := new(expander)
+		text = `{{ $x := "x" }}` + text
+		require.NotContains(t, e.expand(t.Context(), text, gatekeeper.Sample{}), "error", text)
+		require.GreaterOrEqual(t, e.meter.steps, least, text)
+	}
 }
 
 func TestBadTemplates(t *testing.T) {
@@ -198,7 +221,7 @@ func TestRehearse(t *testing.T) {
 	require.ErrorIs(t, e.rehearse("{{ range 1000000000 }}{{ end }}"), errTooMuch)
 	require.ErrorIs(t, e.rehearse(`{{ $x := "x" }}{{ range 99 }}{{ $x = print $x $x }}{{ end }}`), errTooLong)
 	require.NoError(t, e.rehearse(`{{ query "up" | first | value }}`), "there may be one")
-	for range 10 {
+	for range maxReadingSteps / maxSteps {
 		_ = e.rehearse("{{ range 1000000000 }}{{ end }}")
 	}
 	require.NoError(t, e.rehearse("{{ range 1000000000 }}{{ end }}"))
