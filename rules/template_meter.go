@@ -12,7 +12,7 @@ import (
 // The work of templates is counted in steps. One is a fraction of a microsecond: a round of a loop, an
 // action, some bytes that a function is given or gives.
 const (
-	maxSteps        = 100_000      // of one template
+	maxSteps        = 100_000       // of one template
 	maxReadingSteps = 10 * maxSteps // of all templates of one reading
 
 	bytesPerStep     = 16
