@@ -26,6 +26,7 @@ const (
 	exitGaveUp         = 6 // gave up waiting
 	exitUnreachable    = 7
 	exitBreached       = 8
+	exitConflict       = 9 // not in this state, or somebody else was first
 )
 
 var outcomes = map[gatekeeper.Outcome]int{
@@ -102,7 +103,9 @@ func report(w io.Writer, err error) int {
 	switch gatekeeper.CodeOf(err) {
 	case gatekeeper.CodeInvalid, gatekeeper.CodeUnsupported:
 		return exitUsage
-	case gatekeeper.CodeNotFound, gatekeeper.CodeConflict, gatekeeper.CodeRefused, gatekeeper.CodeUnavailable, gatekeeper.CodeInternal:
+	case gatekeeper.CodeConflict:
+		return exitConflict
+	case gatekeeper.CodeNotFound, gatekeeper.CodeRefused, gatekeeper.CodeUnavailable, gatekeeper.CodeInternal:
 	}
 	return exitError
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -27,6 +29,7 @@ type opening struct {
 	ifUnreachable unreachable
 	wait          bool
 	timeout       time.Duration
+	endedWithin   time.Duration
 	out           format
 }
 
@@ -53,6 +56,7 @@ func (o *opening) flags(f *pflag.FlagSet) {
 	o.ifUnreachable.flags(f)
 	f.BoolVar(&o.wait, "wait", false, "follow it until it ends; the exit code is its outcome")
 	f.DurationVar(&o.timeout, "timeout", 0, "with --wait: give up after so long (exit code 6); 0: never")
+	f.DurationVar(&o.endedWithin, "ended-within", 0, "for a step that has no id to go on with: where the newest release is of this version and ended less than so long ago, that one is the answer; needs --service")
 	o.out.flags(f)
 }
 
@@ -71,7 +75,10 @@ on standard output. Deploy after it ended, then say so: gatekeeper release deplo
 		if err != nil {
 			return err
 		}
-		r, err := c.Open(cmd.Context(), body)
+		r, ended, err := o.ended(cmd.Context(), c)
+		if err == nil && !ended {
+			r, err = c.Open(cmd.Context(), body)
+		}
 		if err != nil && o.ifUnreachable.forgives(cmd, err, false) {
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), body.ID) // for the pipeline's next steps
 			return err
@@ -99,6 +106,8 @@ func (o *opening) request() (api.OpenBody, error) {
 		return b, o.ifUnreachable.check()
 	case o.window < 0:
 		return b, usagef("--window can't be negative")
+	case o.endedWithin < 0 || o.endedWithin > 0 && b.Service == "":
+		return b, usagef("--ended-within takes a duration above zero, and --service beside it")
 	case o.heartbeat < 0:
 		return b, usagef("--heartbeat can't be negative")
 	}
@@ -137,6 +146,24 @@ func withPlan(text, planFile string) (string, error) {
 		b.WriteString("  " + line)
 	}
 	return b.String(), nil
+}
+
+// ended gives the newest release of the service and environment, where that is of the version and
+// ended a short while ago.
+func (o *opening) ended(ctx context.Context, c *client.Client) (r gatekeeper.Release, ok bool, err error) {
+	if o.endedWithin == 0 {
+		return r, false, nil
+	}
+	page, err := c.List(ctx, gatekeeper.Listing{Limit: 200})
+	if err != nil {
+		return r, false, err
+	}
+	for _, r := range page.Releases {
+		if r.Service == o.body.Service && r.Environment == cmp.Or(o.body.Environment, "default") && r.Purpose != gatekeeper.PurposeRollback {
+			return r, r.Version == o.body.Version && r.Closed() && time.Since(r.ClosedAt) < o.endedWithin, nil
+		}
+	}
+	return r, false, nil
 }
 
 // opened tells what was opened.

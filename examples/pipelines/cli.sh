@@ -2,7 +2,7 @@
 # One release from a pipeline, with the command line. Usage: cli.sh ID VERSION HEALTH_FILE DEPLOY...
 # ID is the pipeline's own, so that a job that is run again finds its release. The exit code is the
 # outcome: 0 passed, 3 rolled back, 4 rollback failed, 5 inconclusive, 6 gave up waiting, 7 not
-# reachable, 8 breached; 1 anything else. Killed, it leaves the release to Gatekeeper.
+# reachable, 8 breached; 1 and 9 anything else. Killed, it leaves the release to Gatekeeper.
 #
 # GATEKEEPER_URL, GATEKEEPER_TOKEN   where and who
 # IF_UNREACHABLE=fail|continue       what to do without Gatekeeper; continue: deploy unwatched
@@ -20,7 +20,7 @@ trap 'kill "$beats" 2>/dev/null || :' EXIT
 	gatekeeper release close "$id" --why "the deployment failed" --if-unreachable "$away"
 	exit 1
 }
-gatekeeper release deployed "$id" --if-unreachable "$away" # the window begins
+gatekeeper release deployed "$id" --if-unreachable "$away" || [ $? = 9 ] # the window begins; 9: it is taken back already
 
 code=0
 gatekeeper release wait "$id" --timeout 1h --if-unreachable "$away" || code=$?

@@ -9,12 +9,13 @@ releases=${GATEKEEPER_URL:-http://127.0.0.1:9095}/api/v1/releases
 answer=$(mktemp)
 trap 'rm -f "$answer"' EXIT
 
-call() { # leaves the answer in $answer; 1: refused, 7: not reachable
+call() { # leaves the answer in $answer; 1: refused, 7: not reachable, 9: not in a state for it
 	status=$(printf 'header = "Authorization: Bearer %s"\n' "${GATEKEEPER_TOKEN:-}" | # not where ps shows it
 		curl --config - --silent --show-error --output "$answer" --write-out '%{http_code}' --max-time 600 \
 			--retry 6 --retry-connrefused --header 'Content-Type: application/json' "$@") || return 7
 	case $status in
 	2??) return 0 ;;
+	409) code=9 ;;
 	502 | 503 | 504) code=7 ;;
 	*) code=1 ;;
 	esac
@@ -26,7 +27,7 @@ call() { # leaves the answer in $answer; 1: refused, 7: not reachable
 step() {
 	call "$@" && return
 	code=$?
-	[ "$code" = 1 ] || echo "Gatekeeper can't be reached" >&2
+	[ "$code" != 7 ] || echo "Gatekeeper can't be reached" >&2
 	[ "$code$away" = 7continue ] || exit "$code"
 	echo "warning: going on, the version is not watched" >&2
 }
@@ -46,7 +47,7 @@ trap 'kill "$beats" 2>/dev/null || :; rm -f "$answer"' EXIT
 	step --data '{"why":"the deployment failed"}' "$releases/$id/close"
 	exit 1
 }
-step --data '{}' "$releases/$id/deployed"
+(step --data '{}' "$releases/$id/deployed") || [ $? = 9 ] # the window begins; 9: it is taken back already
 
 tries=0
 while [ "$tries" -lt 1800 ]; do # an hour and more

@@ -78,6 +78,7 @@ func idOf(name string) string { return strings.NewReplacer(" ", "-", ",", "").Re
 var errands = map[string]errand{
 	"good":               {outcome: gatekeeper.OutcomePassed},
 	"bad":                {ratio: 0.9, code: 3, outcome: gatekeeper.OutcomeRolledBack},
+	"bad at once":        {ratio: 0.9, deploy: "sleep 7", code: 3, outcome: gatekeeper.OutcomeRolledBack},
 	"deployment fails":   {deploy: "exit 9", code: 9, outcome: gatekeeper.OutcomeAborted},
 	"inconclusive":       {backend: "nothing", code: 5, outcome: gatekeeper.OutcomeInconclusive},
 	"inconclusive, pass": {backend: "nothing", unclear: "pass", outcome: gatekeeper.OutcomeInconclusive},
