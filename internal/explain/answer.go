@@ -260,6 +260,7 @@ func (e Explanation) standing() string {
 		if since := track.Pending(); !since.IsZero() {
 			says += fmt.Sprintf("; %s is bad since %s", rule.Name, e.clock(since))
 			if rule.For > 0 {
+				track.For = rule.For // older records have none
 				says += fmt.Sprintf(", and has its %s at %s if it stays so", rule.wait(), e.clock(track.Due()))
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -66,6 +67,39 @@ func TestGolden(t *testing.T) {
 			require.Equal(t, string(want), out.String())
 		})
 	}
+}
+
+// A journal from before tracks told of their rule's `for` is explained as a later one is, while the release is open too.
+func TestTracksOfOlderJournals(t *testing.T) {
+	text := func(facts []gatekeeper.Fact, file *rules.File, knows bool) string {
+		facts = slices.Clone(facts)
+		for i, f := range facts {
+			if j, ok := f.Body.(gatekeeper.Judged); ok {
+				j.Track.For = 0
+				for _, rule := range file.Rules {
+					if knows && rule.Name == j.Track.Rule {
+						j.Track.For = gatekeeper.Duration(rule.For)
+					}
+				}
+				facts[i].Body = j
+			}
+		}
+		e, err := Of("01K9", facts, file)
+		require.NoError(t, err)
+		var out bytes.Buffer
+		require.NoError(t, e.Write(&out, Options{}))
+		return out.String()
+	}
+	told := false
+	for _, name := range records(t) {
+		facts, file := record(t, name)
+		for n := 1; n <= len(facts); n++ {
+			later := text(facts[:n], file, true)
+			require.Equal(t, later, text(facts[:n], file, false), "%s: %d facts", name, n)
+			told = told || strings.Contains(later, "if it stays so")
+		}
+	}
+	require.True(t, told)
 }
 
 // Without the health file the same is told but for what only the file knows.
