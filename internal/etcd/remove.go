@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -171,6 +172,10 @@ func (j *Journal) spare(ctx context.Context, unused map[string]int64, known map[
 	after := ""
 	for first := len(known) == 0; ; {
 		ids, err := j.List(ctx, gatekeeper.Listing{Limit: batch, After: after})
+		if after != "" && errors.Is(err, gatekeeper.ErrNotFound) { // somebody else prunes, too
+			after, first = "", true
+			continue
+		}
 		if err != nil {
 			return err
 		}

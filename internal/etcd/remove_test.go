@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/gatekeeper-engine/gatekeeper"
 )
@@ -185,5 +186,40 @@ func TestSweepYieldsToAnOpening(t *testing.T) {
 	swept, err := j.Sweep(t.Context())
 	require.NoError(t, err)
 	require.Zero(t, swept)
+	requireWhole(t, s)
+}
+
+// beforeTxn does something before the nth transaction.
+type beforeTxn struct {
+	clientv3.KV
+	nth int
+	do  func()
+}
+
+func (b *beforeTxn) Txn(ctx context.Context) clientv3.Txn {
+	if b.nth--; b.nth == 0 {
+		b.do()
+	}
+	return b.KV.Txn(ctx)
+}
+
+func TestSweepWhileSomebodyElsePrunes(t *testing.T) {
+	const files, newest, firstPage, firstPins = 1, 1, 1, 1
+	s := start(t, t.TempDir())
+	j := openIn(t, s)
+	populate(t, j, 100)
+	ids, err := j.List(t.Context(), gatekeeper.Listing{Limit: 64})
+	require.NoError(t, err)
+	kv := &beforeTxn{KV: s.Client().KV, nth: files + newest + firstPage + firstPins + 1}
+	kv.do = func() { require.NoError(t, j.Remove(t.Context(), ids[63])) }
+	client := clientv3.NewCtxClient(t.Context())
+	client.KV = kv
+	beside := &Journal{client: client, epoch: j.epoch}
+	_, err = beside.Sweep(t.Context())
+	require.NoError(t, err)
+	require.LessOrEqual(t, kv.nth, 0)
+	swept, err := j.Sweep(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 1, swept, "the file of the release that was removed meanwhile, which was known before")
 	requireWhole(t, s)
 }

@@ -85,7 +85,7 @@ func (k *Keeper) Prune(ctx context.Context, before time.Time, dryRun bool) (Repo
 	case err != nil:
 		k.failed.Inc()
 		log.Error("the store could not be pruned; it is tried again", "err", err)
-	case len(r.Releases)+r.Audits > 0:
+	case r.changed():
 		log.Info("what is old was removed from the store")
 	}
 	if len(r.Unreadable) > 0 {

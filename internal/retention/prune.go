@@ -35,6 +35,9 @@ type Report struct {
 	Unreadable []string  `json:"unreadable,omitempty"`
 }
 
+// changed says whether anything was removed.
+func (r Report) changed() bool { return len(r.Releases)+r.Files+r.Audits > 0 }
+
 // LeastAge is the age at which a release is removed: people may still look at what is just over, and
 // event streams tell of it.
 const LeastAge = 24 * time.Hour
@@ -233,6 +236,9 @@ func all(ctx context.Context, j gatekeeper.Journal, q gatekeeper.Listing) ([]str
 	var ids []string
 	for q.Limit = 1000; ; q.After = ids[len(ids)-1] {
 		page, err := j.List(ctx, q)
+		if q.After != "" && errors.Is(err, gatekeeper.ErrNotFound) { // somebody else prunes, too
+			return all(ctx, j, gatekeeper.Listing{Open: q.Open})
+		}
 		if err != nil {
 			return nil, err
 		}

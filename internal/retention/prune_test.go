@@ -186,6 +186,34 @@ func TestBatchesAreBounded(t *testing.T) {
 	require.Equal(t, []int{20, 20, 6, 1, 1}, sizes)
 }
 
+// racing is a journal that somebody else prunes between two pages of a listing.
+type racing struct {
+	*memory.Journal
+	removed bool
+}
+
+func (r *racing) List(ctx context.Context, q gatekeeper.Listing) ([]string, error) {
+	if q.After != "" && !r.removed {
+		r.removed = true
+		if err := r.Remove(ctx, q.After); err != nil {
+			return nil, err
+		}
+	}
+	return r.Journal.List(ctx, q)
+}
+
+func TestTwoPruneAtOnce(t *testing.T) {
+	j := &racing{Journal: memory.New()}
+	for i := range 1010 {
+		release(t, j, fmt.Sprint("r", i), 100, gatekeeper.OutcomeAborted, gatekeeper.Opened{})
+	}
+	r, err := Prune(t.Context(), j, ago(90), false)
+	require.NoError(t, err)
+	require.True(t, j.removed)
+	require.Len(t, r.Releases, 1009)
+	require.Empty(t, ids(t, j))
+}
+
 func TestAnErrorTellsWhatWasRemoved(t *testing.T) {
 	j := &faulty{Journal: memory.New(), fails: 2}
 	for i := range 100 {

@@ -49,7 +49,28 @@ func TestRequested(t *testing.T) {
 			require.ErrorIs(t, err, test.err)
 		})
 	}
+}
+
+// What was recorded as accepted, and then removed nothing, is recorded as refused.
+func TestRequestedInVain(t *testing.T) {
 	broken := errors.New("broken")
-	_, err := Requested(t.Context(), func(context.Context, gatekeeper.AuditRecord) error { return nil }, by, time.Now(), func() (Report, error) { return Report{}, broken })
-	require.ErrorIs(t, err, broken)
+	for name, test := range map[string]struct {
+		report   Report
+		outcomes []string
+	}{
+		"nothing": {Report{}, []string{gatekeeper.Accepted, gatekeeper.Refused}},
+		"some":    {Report{Releases: []Removed{{ID: "r1"}}}, []string{gatekeeper.Accepted}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var outcomes []string
+			record := func(_ context.Context, r gatekeeper.AuditRecord) error {
+				_, err := r.Encoded()
+				outcomes = append(outcomes, r.Outcome)
+				return err
+			}
+			_, err := Requested(t.Context(), record, gatekeeper.By{Actor: "ann"}, time.Now(), func() (Report, error) { return test.report, broken })
+			require.ErrorIs(t, err, broken)
+			require.Equal(t, test.outcomes, outcomes)
+		})
+	}
 }
