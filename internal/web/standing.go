@@ -33,8 +33,8 @@ type verdict struct {
 	Note string // why it does not count
 
 	Since time.Time // since when it is bad, where that counts; zero: it is not
-	Due   time.Time // when that will have lasted long enough, if it stays so
-	For   string    // how long that is; "": the first bad answer is enough
+	Due   time.Time // when that will have lasted long enough, if it stays so; zero without For
+	For   string    // how long that is; "": the first bad answer is enough, or nobody knows
 }
 
 // stand tells where a release stands.
@@ -87,7 +87,7 @@ func (s *standing) watching() {
 	switch {
 	case len(bad) > 0:
 		s.Tone, s.Says = timeline.Bad, strings.Join(bad, "; ")
-		if !due.IsZero() { // zero: an alert of others, which is acted on as it comes
+		if !due.IsZero() { // zero: such as an alert of others, which is acted on as it comes
 			s.Next, s.Until = "If it stays so, it is acted on", due
 		}
 	case len(blind) > 0:
@@ -220,9 +220,9 @@ func of(t gatekeeper.Track, latest gatekeeper.Reading) verdict {
 	case t.Verdict.Blind():
 		v.Tone, v.Seen = timeline.Warn, latest.Detail
 	case t.Verdict == gatekeeper.Unhealthy:
-		v.Tone, v.Seen, v.Since, v.Due = timeline.Bad, said(latest), t.Pending(), t.Due()
-		if t.For > 0 {
-			v.For = timeline.Span(time.Duration(t.For))
+		v.Tone, v.Seen, v.Since = timeline.Bad, said(latest), t.Pending()
+		if t.For > 0 { // else it is acted on as it comes, or the journal is older than what it tells of that
+			v.Due, v.For = t.Due(), timeline.Span(time.Duration(t.For))
 		}
 	case t.Verdict == gatekeeper.Healthy:
 		v.Tone, v.Seen = timeline.Good, said(latest)
