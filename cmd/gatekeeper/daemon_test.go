@@ -139,7 +139,7 @@ func TestDaemon(t *testing.T) {
 	}
 	require.Regexp(t, `new-checkout +false`, gk(t, 0, "flag", "get", "new-checkout"))
 	require.Contains(t, gk(t, 0, "release", "show", "r1", "-o", "json"), `"outcome": "rolled_back"`)
-	gk(t, 1, "release", "approve", "r1")
+	gk(t, 9, "release", "approve", "r1")
 	gk(t, 1, "release", "show", "nothing")
 	require.Contains(t, gk(t, 0, "kill-switch", "on", "--why", "trouble"), "is on")
 	require.Contains(t, gk(t, 0, "kill-switch", "off"), "is off")
