@@ -16,7 +16,7 @@ const (
 	CodeRefused     Code = "refused"     // understood, and not allowed by the operator or a freeze
 	CodeUnsupported Code = "unsupported" // a key or an action that a later version brings
 	CodeUnavailable Code = "unavailable" // can't be done now; sending it again may help
-	CodeInternal    Code = "internal"    // a defect of Gatekeeper's own
+	CodeInternal    Code = "internal"    // a defect of Gatekeeper's own, or of its machine
 )
 
 // Error is an error that a person reads: what happened, what it means, what to do.

@@ -74,9 +74,25 @@ func TestKillSwitchInUnwritableFolder(t *testing.T) {
 		require.NoError(t, os.WriteFile(file, nil, 0o600))
 		w.with(func(c *engine.Config) { c.KillSwitchFile = filepath.Join(file, "below", "switch") })
 		s, err := w.e.SetKillSwitch(t.Context(), true, alice)
-		require.Equal(t, gatekeeper.CodeUnavailable, gatekeeper.CodeOf(err))
+		require.Equal(t, gatekeeper.CodeInternal, gatekeeper.CodeOf(err), "clients do what is unavailable again, and each time would be a turn of its own")
+		require.ErrorContains(t, err, "it is on in this process only")
 		require.True(t, s.On, "it is on all the same, in memory")
 		require.True(t, w.e.KillSwitch().On)
+	})
+}
+
+func TestKillSwitchThatCannotBeRemoved(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		folder := filepath.Join(t.TempDir(), "switch")
+		require.NoError(t, os.MkdirAll(filepath.Join(folder, "below"), 0o700))
+		w.with(func(c *engine.Config) { c.KillSwitchFile = folder })
+		w.to(5 * time.Second)
+		s, err := w.e.SetKillSwitch(t.Context(), false, alice)
+		require.Equal(t, gatekeeper.CodeInternal, gatekeeper.CodeOf(err))
+		require.ErrorContains(t, err, "the kill switch stays on")
+		require.NotContains(t, err.Error(), "this process only")
+		require.True(t, s.On)
+		require.Equal(t, []string{"kill_switch.on by somebody accepted", "kill_switch.off by alice accepted", "kill_switch.off by alice refused"}, w.audited())
 	})
 }
 

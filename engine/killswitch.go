@@ -100,11 +100,14 @@ func (k *killSwitch) set(next KillSwitch) (KillSwitch, error) {
 	}
 	is := k.look()
 	k.told = is.On
-	if err != nil {
-		return is, gatekeeper.Errorf(gatekeeper.CodeUnavailable, "check the file and its folder's permissions and space",
-			"the kill switch's file can't be changed; it is %s in this process only, until it restarts: %w", onOff(is.On), err)
+	if err == nil {
+		return is, nil
 	}
-	return is, nil
+	says := "the kill switch stays on, for its file can't be removed: %w"
+	if next.On {
+		says = "the kill switch's file can't be written; it is on in this process only, until it restarts: %w"
+	}
+	return is, gatekeeper.Errorf(gatekeeper.CodeInternal, "check the file and its folder's permissions and space", says, err)
 }
 
 // found gives the state, and whether somebody has turned the switch by its file since it was looked at.
