@@ -71,7 +71,7 @@ func (r *rule) exclusions() []finding {
 		}
 		compared := map[string][]promexpr.Compare{}
 		for _, side := range conjuncts(b) {
-			if o, ok := promexpr.FindOperand(side); ok && o.Exact && o.Own {
+			if o, ok := promexpr.FindOperand(side); ok && o.Exact && o.Own && !slices.ContainsFunc(promexpr.Selectors(o.Expr), nameless) {
 				compared[o.Query] = append(compared[o.Query], o.Compare...)
 			}
 		}
@@ -87,6 +87,9 @@ func (r *rule) exclusions() []finding {
 	}
 	return nil
 }
+
+// nameless says that a selector may give series that differ by their names only: an and joins these.
+func nameless(vs *parser.VectorSelector) bool { return vs.Name == "" }
 
 // conjuncts gives the sides of an and, and of those within it, where a series meets itself only.
 func conjuncts(e parser.Expr) []parser.Expr {
