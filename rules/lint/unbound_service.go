@@ -2,6 +2,7 @@ package lint
 
 import (
 	"fmt"
+	"regexp/syntax"
 	"slices"
 	"strings"
 
@@ -41,12 +42,50 @@ func (r *rule) firstSelector(lacks func(*parser.VectorSelector) bool, message, m
 // boundToService says that a selector holds ${service}, or the file's service by name.
 func (r *rule) boundToService(vs *parser.VectorSelector) bool {
 	for _, m := range vs.LabelMatchers {
-		positive := m.Type == labels.MatchEqual || m.Type == labels.MatchRegexp
-		if positive && m.Name != model.MetricNameLabel &&
-			(strings.Contains(m.Value, "${service}") || r.file.Service != "" && strings.Contains(m.Value, r.file.Service)) {
+		if m.Name != model.MetricNameLabel && (selects(m, "${service}") || r.file.Service != "" && selects(m, r.file.Service)) {
 			return true
 		}
 	}
 	seen, through := r.seen(vs)
 	return through && !slices.ContainsFunc(promexpr.Selectors(seen), func(s *parser.VectorSelector) bool { return r.recordedBy(s) || !r.boundToService(s) })
+}
+
+// selects says that a matcher takes nothing but what holds the service's name.
+func selects(m *labels.Matcher, service string) bool {
+	switch m.Type {
+	case labels.MatchEqual:
+		return strings.Contains(m.Value, service)
+	case labels.MatchRegexp:
+		const name = "SERVICE" // letters, for ${service} means something to a regular expression
+		re, err := syntax.Parse(strings.ReplaceAll(m.Value, service, name), syntax.Perl)
+		return err == nil && leads(re, name)
+	case labels.MatchNotEqual, labels.MatchNotRegexp:
+	}
+	return false
+}
+
+// leads says that whatever a regular expression matches holds a name that does not begin in the
+// middle of a word: .*shop takes coffeeshop too.
+func leads(re *syntax.Regexp, name string) bool {
+	switch re.Op {
+	case syntax.OpLiteral:
+		return strings.Contains(string(re.Rune), name)
+	case syntax.OpCapture:
+		return leads(re.Sub[0], name)
+	case syntax.OpAlternate:
+		return !slices.ContainsFunc(re.Sub, func(one *syntax.Regexp) bool { return !leads(one, name) })
+	case syntax.OpConcat:
+		for i, one := range re.Sub {
+			if leads(one, name) {
+				return i == 0 || !wild(re.Sub[i-1]) || one.Op == syntax.OpLiteral && !strings.HasPrefix(string(one.Rune), name)
+			}
+		}
+	default: // what may be left out, or is one character of many, holds no name
+	}
+	return false
+}
+
+// wild says that a part of a regular expression takes any text.
+func wild(re *syntax.Regexp) bool {
+	return (re.Op == syntax.OpStar || re.Op == syntax.OpPlus) && (re.Sub[0].Op == syntax.OpAnyChar || re.Sub[0].Op == syntax.OpAnyCharNotNL)
 }
