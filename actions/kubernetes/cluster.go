@@ -70,10 +70,16 @@ func (c cluster) config() (*rest.Config, error) {
 		}
 		return config, err
 	}
-	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
-		&clientcmd.ClientConfigLoadingRules{ExplicitPath: c.kubeconfig},
-		&clientcmd.ConfigOverrides{CurrentContext: c.context},
-	).ClientConfig()
+	// What loads and decides at once would take the pod's own cluster for a file that is empty yet.
+	file, err := (&clientcmd.ClientConfigLoadingRules{ExplicitPath: c.kubeconfig}).Load()
+	if err != nil {
+		return nil, err
+	}
+	config, err := clientcmd.NewDefaultClientConfig(*file, &clientcmd.ConfigOverrides{CurrentContext: c.context}).ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, fmt.Errorf("the kubeconfig %s names no cluster", c.kubeconfig)
+	}
+	return config, err
 }
 
 // read gives an object as it is now.

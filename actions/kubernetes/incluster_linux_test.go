@@ -75,7 +75,13 @@ func TestInsideAPod(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(serviceAccount, name), text, 0o600))
 	}
-	a, err := bind("", os.Getenv("POD_WITH"), "", "{}")
+	empty := filepath.Join(dir, "empty")
+	require.NoError(t, os.WriteFile(empty, nil, 0o600))
+	a, err := bind(empty, os.Getenv("POD_WITH"), "")
+	require.NoError(t, err)
+	_, err = a.Prepare(t.Context())
+	require.ErrorContains(t, err, "names no cluster", "the pod's own is another one than the connection's")
+	a, err = bind("", os.Getenv("POD_WITH"), "", "{}")
 	require.NoError(t, err)
 	pinned := filepath.Join(dir, "target")
 	if what == "prepare" {
