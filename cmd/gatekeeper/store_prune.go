@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -145,8 +146,8 @@ func (p *pruning) pruneIn(ctx context.Context, s store, age time.Duration, shrin
 	}
 	prune := func() (retention.Report, error) {
 		report, err := retention.Prune(ctx, journal, before, false)
-		if err == nil {
-			err = shrink(ctx)
+		if err == nil || len(report.Releases) > 0 {
+			err = errors.Join(err, shrink(ctx))
 		}
 		return report, err
 	}
@@ -154,7 +155,7 @@ func (p *pruning) pruneIn(ctx context.Context, s store, age time.Duration, shrin
 		_, err := journal.Audit(ctx, r)
 		return err
 	}
-	by := gatekeeper.By{Actor: p.why.actor, Means: gatekeeper.MeansLocal, Why: p.why.why}
+	by := gatekeeper.By{Actor: cmp.Or(p.why.actor, "local"), Means: gatekeeper.MeansLocal, Why: p.why.why}
 	return retention.Requested(ctx, record, by, before, prune)
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,6 +79,34 @@ func TestStorePrune(t *testing.T) {
 		both(t, 2, append([]string{"store", "prune"}, wrong...)...)
 	}
 	both(t, 2, "store", "prune", "--older-than", "2d", "--data-dir", filepath.Join(dir, "none"))
+}
+
+// One release that can't be read keeps its file, whichever that is, and nothing else.
+func TestStorePruneOfADamagedStore(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	s, err := etcd.Start(t.Context(), etcd.Options{Dir: storeDir(data)})
+	require.NoError(t, err)
+	releasesOf(t, s, 300, 200, 100, 10)
+	_, err = s.Client().Put(t.Context(), "/gatekeeper/v1/facts/r1/0000000000000000001", "damaged")
+	require.NoError(t, err)
+	_, err = s.Client().Put(t.Context(), "/gone", strings.Repeat("x", 1<<20))
+	require.NoError(t, err)
+	_, err = s.Client().Delete(t.Context(), "/gone")
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	t.Setenv("GATEKEEPER_ACTOR", "")
+	told := both(t, 1, "store", "prune", "--data-dir", data, "--older-than", "90d")
+	require.Contains(t, told, "2 releases had been removed")
+	require.Contains(t, told, "r1")
+	s, err = etcd.Start(t.Context(), etcd.Options{Dir: storeDir(data)})
+	require.NoError(t, err)
+	defer s.Close()
+	require.Less(t, s.Space().Size, int64(1<<20), "made smaller all the same")
+	j, err := s.OpenJournal(t.Context())
+	require.NoError(t, err)
+	page, err := j.Audits(t.Context(), 0, 1)
+	require.NoError(t, err)
+	require.Equal(t, gatekeeper.By{Actor: "local", Means: gatekeeper.MeansLocal}, page[0].By)
 }
 
 func TestStorePruneNeedsOperate(t *testing.T) {

@@ -57,7 +57,8 @@ const maxFacts = 1000
 // Prune removes every audit record from before an instant, and every release that is over and whose
 // last fact is before it, the oldest first, but for these: what an open release refers to, and of each service and environment the newest
 // release of those that say which version is live, and the newest that was rolled back. A release
-// that can't be read stays, for verify and people to look at. With dryRun nothing is removed. On an
+// that can't be read stays, for verify and people to look at, and so does every file, for it is not
+// known which one it needs. With dryRun nothing is removed. On an
 // error the report tells what was removed until then.
 func Prune(ctx context.Context, j gatekeeper.Remover, before time.Time, dryRun bool) (Report, error) {
 	r := Report{Before: before.UTC(), DryRun: dryRun, Releases: []Removed{}}
@@ -76,17 +77,15 @@ func Prune(ctx context.Context, j gatekeeper.Remover, before time.Time, dryRun b
 		}
 		r.Releases, old = append(r.Releases, old[:n]...), old[n:]
 	}
-	if len(r.Releases) > 0 {
-		if r.Files, err = j.Sweep(ctx); err != nil {
-			return r, err
-		}
+	var unswept error
+	if r.Files, unswept = j.Sweep(ctx); unswept != nil && !unreadable(unswept) {
+		return r, unswept
 	}
 	through, err := oldAudits(ctx, j, r.Before)
-	if err != nil || through == 0 {
-		return r, err
+	if err == nil && through > 0 {
+		r.Audits, err = j.RemoveAudits(ctx, through)
 	}
-	r.Audits, err = j.RemoveAudits(ctx, through)
-	return r, err
+	return r, errors.Join(unswept, err)
 }
 
 // batch says how many of the releases go at once.
@@ -215,7 +214,8 @@ func referredTo(ctx context.Context, j gatekeeper.Journal, needed bool) (map[str
 
 // unreadable says that a release's facts are there and can't be trusted; other errors are the store's.
 func unreadable(err error) bool {
-	return err != nil && gatekeeper.CodeOf(err) == gatekeeper.CodeInternal
+	said, ok := errors.AsType[*gatekeeper.Error](err)
+	return ok && said.Code == gatekeeper.CodeInternal
 }
 
 // read gives a release with its facts.

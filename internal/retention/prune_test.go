@@ -186,6 +186,44 @@ func TestBatchesAreBounded(t *testing.T) {
 	require.Equal(t, []int{20, 20, 6, 1, 1}, sizes)
 }
 
+// unswept is a journal that is asked to sweep, and can't for a time.
+type unswept struct {
+	*memory.Journal
+	err error
+}
+
+func (u *unswept) Sweep(ctx context.Context) (int, error) {
+	if u.err != nil {
+		return 0, u.err
+	}
+	return u.Journal.Sweep(ctx)
+}
+
+// Files that a pruning left behind, having been killed before it swept, go with the next one. Where
+// it is not known which release needs which file, none goes, and all else does.
+func TestWhatWasNotSweptIsSweptLater(t *testing.T) {
+	corrupted := gatekeeper.Errorf(gatekeeper.CodeInternal, "", "corrupted")
+	j := &unswept{Journal: memory.New(), err: corrupted}
+	hash, err := j.PutFile(t.Context(), []byte("old"))
+	require.NoError(t, err)
+	release(t, j, "a", 100, gatekeeper.OutcomeAborted, gatekeeper.Opened{File: hash})
+	deeds(t, j, gatekeeper.FlagSet, 100)
+	r, err := Prune(t.Context(), j, ago(90), false)
+	require.ErrorIs(t, err, corrupted)
+	require.Equal(t, []string{"a"}, names(r))
+	require.Equal(t, 1, r.Audits)
+	j.err = nil
+	r, err = Prune(t.Context(), j, ago(90), false)
+	require.NoError(t, err)
+	require.Empty(t, r.Releases)
+	require.Equal(t, 1, r.Files)
+	j.err = fmt.Errorf("sweeping: %w", gatekeeper.ErrFenced)
+	deeds(t, j, gatekeeper.FlagSet, 100)
+	r, err = Prune(t.Context(), j, ago(90), false)
+	require.ErrorIs(t, err, gatekeeper.ErrFenced)
+	require.Zero(t, r.Audits, "it is another's")
+}
+
 // racing is a journal that somebody else prunes between two pages of a listing.
 type racing struct {
 	*memory.Journal
