@@ -17,10 +17,10 @@ func auditCommand() *cobra.Command {
 	var q api.AuditQuery
 	var since, until string
 	cmd := &cobra.Command{
-		Use: "audit", Short: "List who changed flags, the configuration or the kill switch, newest first",
-		Long: `Audit lists what was changed that concerns more than one release: flags, reloads of the configuration
-and the kill switch; by whom and by what means, and what was refused. It takes the scope operate. What
-was done to one release is in its timeline: gatekeeper release show.`,
+		Use: "audit", Short: "List who changed flags, the configuration or the kill switch, or pruned the store, newest first",
+		Long: `Audit lists what was changed that concerns more than one release: flags, reloads of the configuration,
+the kill switch and pruning of the store; by whom and by what means, and what was refused. It takes the
+scope operate. What was done to one release is in its timeline: gatekeeper release show.`,
 		Args: cobra.NoArgs,
 	}
 	out.flags(cmd.Flags())

@@ -44,9 +44,13 @@ the store of a running daemon, which needs the scope operate, of a stopped one w
 external etcd of a configuration with --config, whether daemons run on it or not. A daemon does the same
 by itself every hour, by store.retention of its configuration.
 
-Releases are removed whole, and audit records by the same age. Open releases stay, and so does what the engine reads back: what open releases
-refer to, and of each service and environment the newest release that says which version is live, and
-the newest that was rolled back. What it would remove is told by --dry-run, with -o wide one by one.
+Releases are removed whole, and audit records by the same age. Open releases stay, and so does what the
+engine reads back: what open releases refer to, and of each service and environment the newest release
+that says which version is live, and the newest that was rolled back. What it would remove is told by
+--dry-run, with -o wide one by one.
+
+Before --config, update the daemons that run on that etcd: older ones open releases without a lock on
+the health files that they pin, and prune would take those for unused.
 
 With --data-dir the file is made smaller at once. A running daemon fills the free room with new releases,
 and makes its file smaller when it starts while no release is open. An external etcd is compacted and

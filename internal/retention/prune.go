@@ -55,8 +55,9 @@ func Check(age time.Duration) error {
 const maxFacts = 1000
 
 // Prune removes every audit record from before an instant, and every release that is over and whose
-// last fact is before it, the oldest first, but for these: what an open release refers to, and of each service and environment the newest
-// release of those that say which version is live, and the newest that was rolled back. A release
+// last fact is before it, the oldest first, but for these: what an open release refers to, and of each
+// service and environment the newest release of those that say which version is live, and the newest
+// that was rolled back. A release
 // that can't be read stays, for verify and people to look at, and so does every file, for it is not
 // known which one it needs. With dryRun nothing is removed. On an
 // error the report tells what was removed until then.
