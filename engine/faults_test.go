@@ -2,8 +2,10 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -213,6 +215,54 @@ func TestFault_NeverTwoAppliesAtOnce(t *testing.T) {
 		w.outcome(id, gatekeeper.OutcomeRolledBack)
 		require.Len(t, w.release(id).Rungs[0].Attempts, 1)
 		w.to(2 * time.Hour)
+	})
+}
+
+// severed is a journal that writes but loses its answers and can't be read, while it is cut off.
+type severed struct {
+	gatekeeper.Journal
+	off atomic.Bool
+}
+
+func (j *severed) Commit(ctx context.Context, entries ...gatekeeper.Entry) error {
+	return errors.Join(j.Journal.Commit(ctx, entries...), j.err())
+}
+
+func (j *severed) Facts(ctx context.Context, id string) ([]gatekeeper.Fact, error) {
+	facts, err := j.Journal.Facts(ctx, id)
+	return facts, errors.Join(err, j.err())
+}
+
+func (j *severed) err() error {
+	if j.off.Load() {
+		return errDown
+	}
+	return nil
+}
+
+// Somebody approves, and nobody can tell whether that was written: it was, so it is done as soon as the
+// journal can be read, and shown.
+func TestFault_ApprovedWhileTheJournalIsCutOff(t *testing.T) {
+	timeline(t, func(t *testing.T, w *world) {
+		bad(w)
+		w.stop()
+		j := &severed{Journal: w.journal}
+		w.cfg.Journal = j
+		w.boot()
+		id := w.opened(ruleR + flagPlan + holdRoute)
+		w.to(6 * mnt)
+		require.Equal(t, gatekeeper.Holding, w.release(id).State, w.story(id))
+		j.off.Store(true)
+		_, err := w.e.Approve(t.Context(), id, engine.By{Actor: "alice"})
+		require.Error(t, err)
+		j.off.Store(false)
+		w.to(6*mnt + 2*sec)
+		r, err := w.e.Release(t.Context(), id)
+		require.NoError(t, err)
+		require.NotNil(t, r.Decision)
+		require.Equal(t, gatekeeper.CauseApproved, r.Decision.Cause)
+		w.to(10 * mnt)
+		w.outcome(id, gatekeeper.OutcomeRolledBack)
 	})
 }
 

@@ -47,6 +47,7 @@ type run struct {
 	grace    time.Time                            // until when a breach waits for others of its slot
 	ctx      context.Context                      // of the engine's Run
 	retryAt  time.Time                            // the journal refused a write: nothing is recorded before
+	behind   bool                                 // the journal may hold facts of it that are not known here
 	resumed  string                               // why the last hold ended
 	stranded error                                // why its health file can't be used any more; nil: it can
 	signs    signs                                // of the pipeline's life
@@ -209,6 +210,10 @@ func (u *run) step(now time.Time) {
 		u.again = u.retryAt
 		return
 	}
+	if err := u.catchUp(); err != nil {
+		u.failed(now, err)
+		return
+	}
 	for {
 		u.again = time.Time{}
 		seq := u.r.Seq
@@ -319,20 +324,37 @@ func (u *run) reread(err error) {
 	if errors.Is(err, gatekeeper.ErrFenced) {
 		return
 	}
+	u.behind = true
+	if err := u.catchUp(); err != nil {
+		u.log.Error("it is not known what became of a write", "err", err)
+	}
+}
+
+// catchUp takes what the journal holds beyond the release, where that may be something. An error is
+// that it can't be read: the next step tries again.
+func (u *run) catchUp() error {
+	if !u.behind {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(u.ctx, journalTimeout)
 	defer cancel()
 	facts, err := u.e.cfg.Journal.Facts(ctx, u.id)
-	if err != nil || int64(len(facts)) <= u.r.Seq {
-		return
+	if err != nil {
+		return err
+	}
+	u.behind = false
+	if int64(len(facts)) <= u.r.Seq {
+		return nil
 	}
 	r := u.r
 	for _, f := range facts[u.r.Seq:] {
 		if r, err = r.With(f); err != nil {
 			u.log.Error("the journal holds a fact that the release can't take", "err", err)
-			return
+			return nil
 		}
 	}
 	u.took(r, facts[u.r.Seq:])
+	return nil
 }
 
 // commit writes to the journal within a deadline and remembers whether it could. A write that is
