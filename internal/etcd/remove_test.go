@@ -223,3 +223,20 @@ func TestSweepWhileSomebodyElsePrunes(t *testing.T) {
 	require.Equal(t, 1, swept, "the file of the release that was removed meanwhile, which was known before")
 	requireWhole(t, s)
 }
+
+// Somebody else removed it meanwhile, and its id is used again.
+func TestRemoveSparesWhatWasOpenedAgain(t *testing.T) {
+	s := start(t, t.TempDir())
+	j := openIn(t, s)
+	populate(t, j, 1)
+	client := clientv3.NewCtxClient(t.Context())
+	client.KV = &beforeTxn{KV: s.Client().KV, nth: 2, do: func() {
+		require.NoError(t, j.Remove(t.Context(), "r0"))
+		require.NoError(t, commit(j, t, "r0", 0, "another"))
+	}}
+	beside := &Journal{client: client, epoch: j.epoch}
+	require.ErrorIs(t, beside.Remove(t.Context(), "r0"), gatekeeper.ErrConflict)
+	facts, err := j.Facts(t.Context(), "r0")
+	require.NoError(t, err)
+	require.Len(t, facts, 1)
+}
