@@ -25,6 +25,7 @@ type Bound struct {
 type BoundRule struct {
 	Rule
 	condition *condition
+	hidden    *promexpr.Operand // what a recording rule compares for it; nil: nothing
 	floor     *floor
 	ratio     *promexpr.Ratio // nil where what is compared is no division
 	less      []less          // what is compared is empty where one of them lacks its part
@@ -98,15 +99,16 @@ func (b *binder) expr(user, text string) (e boundExpr, ok bool) {
 		return e, false
 	}
 	e.versionBound = promexpr.BindingOf(written, b.known) == promexpr.BoundToVersion
-	e.seen, e.exact = b.known.Inline(written)
+	e.seen, e.exact = b.valued.Inline(e.ast)
+	asWritten, _ := b.known.Inline(written)
 	released := map[*parser.VectorSelector]bool{}
-	for _, vs := range promexpr.Selectors(e.seen) {
+	for _, vs := range promexpr.Selectors(asWritten) {
 		released[vs] = promexpr.SelectorBinding(vs, b.known) == promexpr.BoundToVersion
 	}
-	if _, b.err = b.vars.substitute(e.seen); b.err != nil {
+	if _, b.err = b.vars.substitute(asWritten); b.err != nil {
 		return e, false
 	}
-	b.signals = append(b.signals, signalsOf(e.seen, released)...)
+	b.signals = append(b.signals, signalsOf(asWritten, released)...)
 	return e, true
 }
 
@@ -117,13 +119,19 @@ func (b *binder) rule(rule Rule, e boundExpr) *BoundRule {
 	if e.exact {
 		one.newest = promexpr.Newest(e.seen)
 	}
-	o := one.condition.operand
-	if o == nil {
-		return one
+	o, compared := one.condition.operand, e.ast
+	if o != nil {
+		compared = o.Expr
 	}
 	// where only a part of what is recorded is asked for, nothing can be told of what it is a ratio of
-	operand, exact := b.valued.Inline(o.Expr)
+	operand, exact := b.valued.Inline(compared)
 	if !exact {
+		return one
+	}
+	if inner, found := promexpr.FindOperand(operand); found {
+		one.hidden, o, operand = &inner, &inner, inner.Expr
+	}
+	if o == nil {
 		return one
 	}
 	one.ratio = promexpr.FindRatio(operand, o.Falling())

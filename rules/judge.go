@@ -80,7 +80,7 @@ func (r *BoundRule) judge(ctx context.Context, q Querier, at time.Time) gatekeep
 	if err != nil {
 		return noAnswer(err)
 	}
-	if o := r.condition.operand; o != nil {
+	if o := r.condition.operand; o != nil && reading.Limit == "" {
 		reading.Operand, reading.Limit = r.evidence(s.operand), capText(o.Limit, gatekeeper.MaxEvidenceText)
 	}
 	return reading
@@ -111,9 +111,15 @@ func noData() gatekeeper.Reading {
 // quiet is the reading of an expression that gave nothing.
 func (r *BoundRule) quiet(ctx context.Context, q Querier, at time.Time, s seen) (gatekeeper.Reading, error) {
 	healthy := gatekeeper.Reading{Verdict: gatekeeper.Healthy}
+	if r.hidden != nil {
+		reading, some, err := r.behindQuiet(ctx, q, at)
+		if err != nil || some && (len(s.operand) == 0 || reading.Verdict != gatekeeper.Healthy) {
+			return reading, err
+		}
+	}
 	if len(s.operand) > 0 {
-		if !slices.ContainsFunc(s.operand, func(s gatekeeper.Sample) bool { return !math.IsNaN(float64(s.Value)) }) {
-			return gatekeeper.Reading{Verdict: gatekeeper.NoTraffic, Detail: "what is compared is 0/0: nothing was counted"}, nil
+		if nothingCounted(s.operand) {
+			return zeroByZero(), nil
 		}
 		if o := r.condition.operand; len(o.Compare) > 0 && len(passing(o, s.operand)) > 0 {
 			healthy.Detail = "the comparison holds, but the rule's guard does not"
@@ -134,6 +140,30 @@ func (r *BoundRule) quiet(ctx context.Context, q Querier, at time.Time, s seen) 
 		return noData(), err
 	}
 	return healthy, nil
+}
+
+func nothingCounted(samples []gatekeeper.Sample) bool {
+	return !slices.ContainsFunc(samples, func(s gatekeeper.Sample) bool { return !math.IsNaN(float64(s.Value)) })
+}
+
+func zeroByZero() gatekeeper.Reading {
+	return gatekeeper.Reading{Verdict: gatekeeper.NoTraffic, Detail: "what is compared is 0/0: nothing was counted"}
+}
+
+// behindQuiet is the reading where a recording rule makes the comparison, so that nothing, or 0, is
+// recorded while it does not hold; some is false where what it compares has no value.
+func (r *BoundRule) behindQuiet(ctx context.Context, q Querier, at time.Time) (reading gatekeeper.Reading, some bool, err error) {
+	samples, err := ask(ctx, q, r.hidden.Query, at)
+	switch {
+	case err != nil || len(samples) == 0:
+		return reading, false, err
+	case nothingCounted(samples):
+		return zeroByZero(), true, nil
+	default:
+		return gatekeeper.Reading{
+			Verdict: gatekeeper.Healthy, Operand: r.evidence(samples), Limit: capText(r.hidden.Limit, gatekeeper.MaxEvidenceText),
+		}, true, nil
+	}
 }
 
 // less is a subtraction of some of a counter's series from all of them.

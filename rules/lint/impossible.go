@@ -15,13 +15,13 @@ import (
 // checkImpossible finds comparisons that no value, or every value, passes.
 var checkImpossible = &Spec{
 	Name:  "impossible",
-	Finds: "a comparison that never holds or always does, such as a share above 5 or a quantile of 99",
+	Finds: "a comparison that never holds or always does, such as a share above 5 or a quantile of 99; a label that the file's own recording rule drops",
 	Why:   "The rule is decided before any release is: it never finds harm, or always.",
 	rule:  lintImpossible,
 }
 
 func lintImpossible(r *rule) []finding {
-	found := append(r.quantiles(), r.exclusions()...)
+	found := slices.Concat(r.quantiles(), r.exclusions(), r.unrecorded())
 	o := r.operand
 	if o == nil || !o.Own || len(o.Compare) == 0 {
 		return found
@@ -59,6 +59,19 @@ func (r *rule) quantiles() []finding {
 			f.edits = []replace{{int(part.Start), int(part.End), fmt.Sprint(math.Round(q*1e6) / 1e8)}}
 		}
 		found = append(found, f)
+	}
+	return found
+}
+
+// unrecorded finds selectors that ask what the file records for a label that it does not have.
+func (r *rule) unrecorded() []finding {
+	var found []finding
+	for _, vs := range promexpr.Selectors(r.AST) {
+		for _, name := range r.recorded.Excluded(vs) {
+			found = append(found, r.at(rules.Error, vs.PositionRange(),
+				fmt.Sprintf("%s is recorded without such a label %s: this finds nothing, ever", promexpr.NameOf(vs), name),
+				fmt.Sprintf("Keep the label where it is recorded, as in sum by (%s).", name)))
+		}
 	}
 	return found
 }

@@ -32,7 +32,9 @@ func TestChecksSeeThroughRecordedNames(t *testing.T) {
 		`success{version="${version}"} < 0.9`:                        {"lopsided"},
 		`1 - success{version="${version}"} > 0.1`:                    {"lopsided"},
 		`everybody{version="${version}"} > 100`:                      {"unbound_service"},
-		`everybody{version="${version}",service="${service}"} > 100`: nil,
+		`everybody{version="${version}",service="${service}"} > 100`: {"impossible"},
+		`requests{version="${version}",pod=""} > 100`:                nil,
+		`sum(success{pod="x"} > 1) > 1`:                              {"impossible", "unbound_service", "unbound_version"},
 	} {
 		report := check(t, rules.Bundle{Name: "h.yml", File: strings.Replace(recording, "%", expr, 1)}, records)
 		var found []string

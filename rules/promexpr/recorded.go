@@ -3,6 +3,7 @@ package promexpr
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -177,9 +178,41 @@ func (i *inliner) behind(vs *parser.VectorSelector) parser.Expr {
 		i.exact = false
 		return nil
 	}
+	if one.never(vs) {
+		i.exact = false
+		return nil
+	}
 	seen, all := one.narrowed(vs)
 	i.exact = i.exact && one.exact && all
 	return seen
+}
+
+// never says that a selector of the name finds nothing, whatever is read.
+func (r *Recorded) never(vs *parser.VectorSelector) bool { return len(r.excluded(vs)) > 0 }
+
+// excluded gives the labels that a selector of the name asks for, and that the rule drops, or sets to
+// something else. Where a variable stands, its value decides.
+func (r *Recorded) excluded(vs *parser.VectorSelector) (names []string) {
+	for _, m := range vs.LabelMatchers {
+		if m.Name == model.MetricNameLabel {
+			continue
+		}
+		value, static := r.labels[m.Name]
+		if static && !r.several && !strings.Contains(m.Value, "${") && !m.Matches(value) ||
+			!static && !m.Matches("") && drops(r.inlined, m.Name) {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
+// Excluded gives the labels for which a selector of a recorded name finds nothing, ever: its rule drops
+// them, or sets them to other values than the selector asks for.
+func (r Recordings) Excluded(vs *parser.VectorSelector) []string {
+	if one := r.of(vs); one != nil && one.inlined != nil {
+		return one.excluded(vs)
+	}
+	return nil
 }
 
 // narrowed gives what a selector of the name stands for, narrowed by its matchers as far as they can be
@@ -260,7 +293,7 @@ func pushBoth(e *parser.BinaryExpr, m *labels.Matcher) bool {
 		return push(e.RHS, m)
 	case e.RHS.Type() == parser.ValueTypeScalar, e.Op == parser.LAND, e.Op == parser.LUNLESS:
 		return push(e.LHS, m)
-	case e.Op != parser.LOR && (slices.Contains(v.MatchingLabels, m.Name) != v.On || slices.Contains(v.Include, m.Name)):
+	case slices.Contains(v.MatchingLabels, m.Name) != v.On || slices.Contains(v.Include, m.Name):
 		return false
 	default:
 		return push(e.LHS, m) && push(e.RHS, m)
@@ -283,6 +316,45 @@ func pushCall(e *parser.Call, m *labels.Matcher) bool {
 		}
 	}
 	return pushed
+}
+
+// drops says that no series of an expression's result has a label.
+func drops(e parser.Expr, name string) bool {
+	switch e := e.(type) {
+	case *parser.ParenExpr:
+		return drops(e.Expr, name)
+	case *parser.SubqueryExpr:
+		return drops(e.Expr, name)
+	case *parser.UnaryExpr:
+		return drops(e.Expr, name)
+	case *parser.AggregateExpr:
+		switch e.Op {
+		case parser.COUNT_VALUES: // makes one
+			return false
+		case parser.TOPK, parser.BOTTOMK, parser.LIMITK, parser.LIMIT_RATIO:
+			return drops(e.Expr, name)
+		}
+		return slices.Contains(e.Grouping, name) == e.Without || drops(e.Expr, name)
+	case *parser.BinaryExpr:
+		switch {
+		case e.LHS.Type() == parser.ValueTypeScalar && e.RHS.Type() == parser.ValueTypeVector:
+			return drops(e.RHS, name)
+		case e.Op == parser.LAND, e.Op == parser.LUNLESS:
+			return drops(e.LHS, name)
+		default: // either side's labels may be in the result
+			return drops(e.LHS, name) && drops(e.RHS, name)
+		}
+	case *parser.Call:
+		switch e.Func.Name {
+		case "label_replace", "label_join", "absent", "absent_over_time", "info":
+			return false
+		}
+		return !slices.ContainsFunc(e.Args, func(arg parser.Expr) bool { return !drops(arg, name) })
+	case *parser.MatrixSelector, *parser.VectorSelector:
+		return false
+	default: // a number has no labels
+		return true
+	}
 }
 
 func paren(e parser.Expr) parser.Expr {
