@@ -133,6 +133,7 @@ func address(key, text, hint, login string) (*url.URL, error) {
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return nil, invalid("leave away what follows ? or #", "%s holds a query or a fragment", key)
 	}
+	u.Host = strings.TrimSuffix(u.Host, ":") // no port after it: requests leave it away, too
 	u.Path = strings.TrimRight(u.Path, "/")
 	u.RawPath = ""
 	return u, nil

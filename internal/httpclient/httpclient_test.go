@@ -45,6 +45,19 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 	}
 }
 
+// However an address is written, requests to it are the connection's own.
+func TestOwnHostHoweverItIsWritten(t *testing.T) {
+	for _, address := range []string{"http://HOST", "HTTP://host:80/x/", "http://host:", "http://[::1]:", "http://[fe80::1%25eth0]:9095/x", "http://bücher.example"} {
+		base, err := Config{URL: address}.Base()
+		require.NoError(t, err)
+		for _, to := range []string{address, base.JoinPath("api").String()} {
+			r, err := http.NewRequest(http.MethodGet, to, nil)
+			require.NoError(t, err)
+			require.True(t, home{base: base}.owns(r.URL), "%s: %s", address, to)
+		}
+	}
+}
+
 func TestClientReadsSecretsAtEachRequest(t *testing.T) {
 	var got http.Header
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header }))
