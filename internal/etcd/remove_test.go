@@ -240,3 +240,51 @@ func TestRemoveSparesWhatWasOpenedAgain(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, facts, 1)
 }
+
+// A release that is opened while a sweep is at work keeps its file; what nobody needs goes all the same.
+func TestSweepGoesOnBehindAnOpening(t *testing.T) {
+	const files, newest, page, pins = 1, 1, 1, 1
+	s := start(t, t.TempDir())
+	j := openIn(t, s)
+	populate(t, j, 1)
+	var hashes []string
+	for _, text := range []string{"needed", "one", "another"} {
+		hash, err := j.PutFile(t.Context(), []byte(text))
+		require.NoError(t, err)
+		hashes = append(hashes, hash)
+	}
+	client := clientv3.NewCtxClient(t.Context())
+	client.KV = &beforeTxn{KV: s.Client().KV, nth: files + newest + page + pins + 1, do: func() {
+		opened := gatekeeper.Fact{At: time.Now(), Body: gatekeeper.Opened{Service: "shop", Version: "1", File: hashes[0]}}
+		require.NoError(t, j.Commit(t.Context(), gatekeeper.Entry{Release: "new", Facts: []gatekeeper.Fact{opened}}))
+	}}
+	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	defer stop()
+	swept, err := (&Journal{client: client, epoch: j.epoch}).Sweep(ctx)
+	require.NoError(t, err)
+	require.Equal(t, 2, swept)
+	requireWhole(t, s)
+}
+
+// A file that went and was stored again meanwhile is somebody's who is about to open a release.
+func TestSweepSparesWhatWasStoredAgain(t *testing.T) {
+	const files, newest, page, pins = 1, 1, 1, 1
+	s := start(t, t.TempDir())
+	j := openIn(t, s)
+	populate(t, j, 1)
+	hash, err := j.PutFile(t.Context(), []byte("x"))
+	require.NoError(t, err)
+	client := clientv3.NewCtxClient(t.Context())
+	client.KV = &beforeTxn{KV: s.Client().KV, nth: files + newest + page + pins + 1, do: func() {
+		swept, err := j.Sweep(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 1, swept)
+		_, err = j.PutFile(t.Context(), []byte("x"))
+		require.NoError(t, err)
+	}}
+	swept, err := (&Journal{client: client, epoch: j.epoch}).Sweep(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, swept)
+	_, err = j.File(t.Context(), hash)
+	require.NoError(t, err)
+}
