@@ -3,6 +3,7 @@ package retention
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -80,6 +81,16 @@ func TestTheLatestTurnCountsNotTheLastWritten(t *testing.T) {
 	_, err := Prune(t.Context(), j, ago(90), false)
 	require.NoError(t, err)
 	require.Equal(t, []int64{2, 1}, left(t, j))
+}
+
+func TestALateTurnAtAPagesBorder(t *testing.T) {
+	j := memory.New()
+	deeds(t, j, gatekeeper.KillSwitchOff, 98)
+	deeds(t, j, gatekeeper.KillSwitchOn, 99)
+	deeds(t, j, gatekeeper.FlagSet, slices.Repeat([]float64{97}, gatekeeper.MaxAuditPage-1)...)
+	_, err := Prune(t.Context(), j, ago(90), false)
+	require.NoError(t, err)
+	require.Empty(t, left(t, j))
 }
 
 // unread is a journal whose audit records can't be read after the first call.
