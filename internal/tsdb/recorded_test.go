@@ -1,6 +1,7 @@
 package tsdb
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -80,4 +81,47 @@ func TestRecordingRuleThatFails(t *testing.T) {
 		require.Equal(t, gatekeeper.NoAnswer, reading.Verdict)
 		require.Contains(t, reading.Detail, says)
 	}
+}
+
+// A long outage is asked again as it would have been asked in time: neither all of its slots together,
+// nor one instant at which a rule fails, make the others ones without an answer.
+func TestRangesOverRecordedSeries(t *testing.T) {
+	now := time.Now().Truncate(time.Minute)
+	s := filled(t, now)
+	far := strings.Replace(ofARelease, `min_over_time(ratio{version="${version}"}[2m]) > 0.1`, `count_over_time(requests{version="${version}"}[13h]) > 1`, 1)
+	r := bind(t, strings.Replace(far, "- name: g\n", "- name: g\n  interval: 1s\n", 1), "v2")[1]
+	readings := r.JudgeRange(t.Context(), s, now.Add(-time.Hour), now, time.Second)
+	require.Len(t, readings, 3601)
+	for _, at := range []int{0, 1800, 3599, 3600} {
+		in := r.Judge(t.Context(), s, readings[at].At)
+		require.NotEqual(t, gatekeeper.NoAnswer, in.Verdict, in.Detail)
+		require.Equal(t, in.Verdict, readings[at].Verdict, readings[at].Detail)
+	}
+	bad := now.Add(-2 * time.Minute).Unix()
+	once := strings.Replace(ofARelease, "sum by (version) (rate(req_total[1m]))",
+		fmt.Sprintf("sum by (version) (rate(req_total[1m])) * on () group_left () (sum(vector(1)) or (req_total and on () vector(time()) == %d))", bad), 1)
+	r = bind(t, once, "v2")[0]
+	for _, reading := range r.JudgeRange(t.Context(), s, now.Add(-4*time.Minute), now, 15*time.Second) {
+		in := r.Judge(t.Context(), s, reading.At)
+		require.Equal(t, reading.At.Unix() == bad, in.Verdict == gatekeeper.NoAnswer, in.Detail)
+		require.Equal(t, in.Verdict, reading.Verdict, reading.Detail)
+	}
+}
+
+// Of rules that use each other the one that fails is named, and why: what names them all is cut before
+// it comes to that.
+func TestWhichRecordingRuleFails(t *testing.T) {
+	now := time.Now().Truncate(time.Second)
+	text := strings.Replace(ofARelease, "sum by (version) (rate(req_total[1m]))", "req_total * on () req_total", 1)
+	deep := "ratio"
+	for range 40 {
+		text = strings.Replace(text, "  - {alert: Errors", "  - {record: "+deep+"x, expr: "+deep+" + 0}\n  - {alert: Errors", 1)
+		deep += "x"
+	}
+	r := bind(t, strings.Replace(text, "expr: 'ratio{", "expr: '"+deep+"{", 1), "v2")[0]
+	reading := r.Judge(t.Context(), filled(t, now), now)
+	require.Equal(t, gatekeeper.NoAnswer, reading.Verdict)
+	require.Contains(t, reading.Detail, "recording rule requests (health file:6): ")
+	require.Contains(t, reading.Detail, "found duplicate series")
+	require.NotContains(t, reading.Detail, "recording rule ratiox")
 }

@@ -3,6 +3,7 @@ package recorded
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -90,8 +91,24 @@ func (q *question) evaluate(ctx context.Context, place int, at instants) (*evalu
 	return one, nil
 }
 
+// failure is why a recording rule could not be evaluated.
+type failure struct {
+	rule *recording
+	err  error
+}
+
+func (f *failure) Error() string {
+	return fmt.Sprintf("recording rule %s (%s:%d): %v", f.rule.Record, f.rule.File, f.rule.Line, f.err)
+}
+
+func (f *failure) Unwrap() error { return f.err }
+
+// failed names the rule that fails, and not those that use it.
 func (r *recording) failed(err error) error {
-	return fmt.Errorf("recording rule %s (%s:%d): %w", r.Record, r.File, r.Line, err)
+	if first, ok := errors.AsType[*failure](err); ok {
+		return first
+	}
+	return &failure{r, err}
 }
 
 // fresh evaluates a rule over the store and the rules before it.

@@ -177,7 +177,7 @@ func TestWhatCannotBeRecorded(t *testing.T) {
 		"twins":                 "two of its samples have the same labels",
 		"one":                   "two of its samples have the same labels",
 		"failing":               "recording rule failing (health.yml:7): ",
-		"uses":                  "recording rule uses (health.yml:7): ",
+		"uses":                  "series: recording rule failing (health.yml:7): ", // and not the one that uses it
 		"sum_over_time(r[50d])": "at more than 50000 instants",
 	} {
 		_, err := w.ask([]rules.Recording{
