@@ -58,6 +58,27 @@ func TestFullDisk(t *testing.T) {
 	require.NoError(t, s.Ready())
 }
 
+// The second file has no room beside the first: nothing is made smaller, and nothing breaks.
+func TestNoRoomToShrink(t *testing.T) {
+	dir := servertest.Disk(t, "size=300m")
+	s := start(t, filepath.Join(dir, "data"))
+	j := openIn(t, s)
+	ids, err := large(t, j, 30)
+	require.NoError(t, err)
+	require.NoError(t, j.Remove(t.Context(), ids[:10]...))
+	size := s.Space().Size
+	free, err := s.free()
+	require.NoError(t, err)
+	ballast := filepath.Join(dir, "ballast")
+	require.NoError(t, os.WriteFile(ballast, make([]byte, free-reserve-8*mib), 0o600))
+	require.NoError(t, s.Shrink(t.Context()))
+	require.GreaterOrEqual(t, s.Space().Size, size)
+	require.NoError(t, os.Remove(ballast))
+	require.NoError(t, s.Shrink(t.Context()))
+	require.Less(t, s.Space().Size, size)
+	requireWhole(t, s)
+}
+
 // TestDiskFullUnderEtcd fills the disk and writes past the check of free space, until etcd itself
 // can't go on: the process must live, and every call must answer.
 func TestDiskFullUnderEtcd(t *testing.T) {

@@ -102,6 +102,28 @@ func TestKeeperGoesOnAfterAnError(t *testing.T) {
 	})
 }
 
+// watched is a journal that calls removing whenever it is asked to remove something.
+type watched struct {
+	*memory.Journal
+	removing func()
+}
+
+func (w watched) Remove(ctx context.Context, ids ...string) error {
+	w.removing()
+	return w.Journal.Remove(ctx, ids...)
+}
+
+func TestOnePruningAtATime(t *testing.T) {
+	var k *Keeper
+	alone := false
+	j := watched{memory.New(), func() { alone = !k.mu.TryLock() }}
+	write(t, j, "old", time.Now().Add(-49*time.Hour))
+	k = NewKeeper(j, 48*time.Hour, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	_, err := k.Prune(t.Context(), time.Now().Add(-48*time.Hour), false)
+	require.NoError(t, err)
+	require.True(t, alone)
+}
+
 func TestKeeperOfAllKeepsAll(t *testing.T) {
 	j := memory.New()
 	k := NewKeeper(j, 0, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
