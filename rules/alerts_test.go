@@ -116,7 +116,7 @@ groups:
   rules:
   - alert: A
     expr: rate(req[1m]) > 0
-    labels: {code: '{{ query "owner" | first | value }}{{ $labels.code }}'}`}).Rules[0]
+    labels: {code: '{{ query "owner" | first | value }}{{ $labels.code }}', of: '{{ $value }}', by: '{{ $labels.version }}', a: b}`}).Rules[0]
 	track := gatekeeper.Track{}
 	failures := 0
 	for i := range 8 {

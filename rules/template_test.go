@@ -173,19 +173,39 @@ func TestReadingOfTemplatesIsBounded(t *testing.T) {
 // What takes long for its place in the text takes many steps: otherwise a reading could take seconds.
 func TestStepsOfWhatTakesLong(t *testing.T) {
 	for text, least := range map[string]int{
-		`{{ $b := eq "a"` + strings.Repeat(" $x", 500) + `}}`:              500 * stepsPerCompare,
-		`{{ $b := not (index $labels` + strings.Repeat(" $x", 1) + `) }}`:  2 * stepsPerCompare,
-		`{{ $b := (toTime 1)` + strings.Repeat(".UTC", 500) + `}}`:         500 * stepsPerField,
-		`{{ $b := $value` + strings.Repeat(" | print", 100) + `}}`:         100 * stepsPerCall,
-		`{{ $t := toTime 1 }}{{ $b := $t.UTC.UTC }}`:                       2*stepsPerField + stepsPerCall,
-		`{{ $b := print` + strings.Repeat(" now", 100) + `}}`:              100 * stepsPerCall,
-		`{{ $b := (toTime 1).Format "` + strings.Repeat("M", 800) + `" }}`: 200,
-		`{{ range $labels }}{{ end }}`:                                     stepsPerLoop,
+		`{{ $b := eq "a"` + strings.Repeat(" $x", 500) + `}}`:                              500 * stepsPerCompare,
+		`{{ $b := not (index $labels $x) }}`:                                               2 * stepsPerCompare,
+		`{{ $b := (toTime 1)` + strings.Repeat(".UTC", 500) + `}}`:                         500 * stepsPerField,
+		`{{ $b := $value` + strings.Repeat(" | print", 100) + `}}`:                         100 * stepsPerCall,
+		`{{ $t := toTime 1 }}{{ $b := $t` + strings.Repeat(".UTC", 300) + `}}`:             300 * stepsPerField,
+		`{{ $b := ` + strings.Repeat("(not ", 100) + `1` + strings.Repeat(")", 100) + `}}`: 100 * stepsPerCall,
+		`{{ $b := print` + strings.Repeat(" now", 100) + `}}`:                              100 * stepsPerCall,
+		`{{ $b := (toTime 1).Format "` + strings.Repeat("M", 800) + `" }}`:                 200,
+		`{{ range $labels }}{{ end }}`:                                                     stepsPerLoop,
 	} {
 		e := new(expander)
 		text = `{{ $x := "x" }}` + text
 		require.NotContains(t, e.expand(t.Context(), text, gatekeeper.Sample{}), "error", text)
 		require.GreaterOrEqual(t, e.meter.steps, least, text)
+	}
+}
+
+// It is known whether a template itself is to blame for its error, which then is the same every time.
+func TestWhoIsToBlame(t *testing.T) {
+	e := new(expander)
+	for _, c := range []struct {
+		text   string
+		failed bool
+	}{
+		{"{{ range 1000000000 }}{{ end }}", true},
+		{`{{ humanize "x" }}`, false},
+		{"{{ range 100 }}" + strings.Repeat("x", 3000) + "{{ end }}", true},
+		{"{{ $value }}", false},
+		{`{{ $x := "x" }}{{ range 17 }}{{ $x = print $x $x }}{{ end }}`, true},
+		{`{{ reReplaceAll "(" "" "x" }}`, false},
+	} {
+		e.expand(t.Context(), c.text, gatekeeper.Sample{})
+		require.Equal(t, c.failed, e.meter.failed, c.text)
 	}
 }
 
