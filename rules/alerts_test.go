@@ -120,11 +120,9 @@ groups:
 	track := gatekeeper.Track{}
 	failures := 0
 	for i := range 8 {
-		q := Querier(b)
+		q := Querier(constantOwner{b})
 		if i%2 == 1 {
 			q = failingOwner{b, &failures}
-		} else {
-			q = constantOwner{b}
 		}
 		got := r.Judge(t.Context(), q, minute(5).Add(time.Duration(i)*15*time.Second))
 		require.Equal(t, gatekeeper.Unhealthy, got.Verdict, got.Detail)

@@ -26,7 +26,7 @@ func TestWatchGoesOnFromAnOlderJournal(t *testing.T) {
 			continue
 		}
 		w.Take(q, []gatekeeper.Reading{{At: q.At, Verdict: gatekeeper.Unhealthy, Active: []string{"a"}}})
-		require.Equal(t, now == since.Add(50*time.Second), q.Extra)
+		require.Equal(t, now.Equal(since.Add(50*time.Second)), q.Extra)
 		if w.Full() {
 			require.Equal(t, since.Add(50*time.Second), now)
 			break
