@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/gatekeeper-engine/gatekeeper"
@@ -203,6 +204,25 @@ func (b *binder) bindRecordings(all []Recording) (bound []Recording) {
 		bound = append(bound, r)
 	}
 	return bound
+}
+
+// Behind gives the recording rules that an expression uses, and those that these use, in the file's order.
+func (f *File) Behind(expr string) (used []Recording) {
+	var read []*parser.VectorSelector
+	note := func(text string) {
+		if e, err := promexpr.Parser.ParseExpr(text); err == nil { // it was parsed when the file was loaded
+			read = append(read, promexpr.Selectors(e)...)
+		}
+	}
+	note(expr)
+	for _, r := range slices.Backward(f.Recordings) { // each uses those before it only
+		if slices.ContainsFunc(read, func(vs *parser.VectorSelector) bool { return promexpr.MatchesName(r.Record, vs.LabelMatchers) }) {
+			used = append(used, r)
+			note(r.Expr)
+		}
+	}
+	slices.Reverse(used)
+	return used
 }
 
 // node is the recording rule as a rule that has only an expression.

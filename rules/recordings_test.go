@@ -131,6 +131,20 @@ func TestOffsetsOfGroups(t *testing.T) {
 	require.Equal(t, 10*time.Second, b.recordings[0].QueryOffset)
 }
 
+func TestWhatIsBehindAnExpression(t *testing.T) {
+	f, err := Load(Bundle{File: recordedRatio})
+	require.NoError(t, err)
+	for expr, want := range map[string][]string{
+		`ratio{version="v2"} > 0.01`: {"requests", "ratio"}, `all > 1`: {"all"}, `{__name__=~"goo.*"}`: {"requests", "good"}, `up`: nil, `(`: nil,
+	} {
+		var names []string
+		for _, r := range f.Behind(expr) {
+			names = append(names, r.Record)
+		}
+		require.Equal(t, want, names, expr)
+	}
+}
+
 // A range is asked so that each of its instants has recorded samples of its own.
 func TestRangesInStep(t *testing.T) {
 	for _, c := range []struct {

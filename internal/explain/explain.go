@@ -42,7 +42,8 @@ type Explanation struct {
 type Rule struct {
 	Name     string              `json:"name"`
 	Expr     string              `json:"expr,omitempty"`
-	Limit    string              `json:"limit,omitempty"` // such as "> 0.01": beyond it is bad
+	Recorded []Recorded          `json:"recorded,omitempty"` // by the file, what expr uses of it, in the file's order
+	Limit    string              `json:"limit,omitempty"`    // such as "> 0.01": beyond it is bad
 	For      gatekeeper.Duration `json:"for"`
 	Interval gatekeeper.Duration `json:"interval"`
 	Route    string              `json:"route,omitempty"` // rollback, hold or notify
@@ -56,6 +57,12 @@ type Rule struct {
 
 	coverage float64 // that the file asks for; 0: not known
 	unit     chart.Unit
+}
+
+// Recorded is a recording rule of the health file.
+type Recorded struct {
+	Name string `json:"name"`
+	Expr string `json:"expr"`
 }
 
 // Streak is a time in which the rule was bad without being healthy between.
@@ -235,6 +242,9 @@ func ruleOf(r gatekeeper.Release, facts []gatekeeper.Fact, file *rules.File, nam
 		for _, rule := range file.Rules {
 			if rule.Name == name {
 				out.Expr, out.For, out.Interval, out.Route = rule.Expr, gatekeeper.Duration(rule.For), gatekeeper.Duration(rule.Interval), rule.Response.Do
+				for _, r := range file.Behind(rule.Expr) {
+					out.Recorded = append(out.Recorded, Recorded{Name: r.Record, Expr: r.Expr})
+				}
 				out.coverage, out.unit = file.Coverage, unitOf(rule.Expr, c)
 			}
 		}

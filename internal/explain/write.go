@@ -133,6 +133,9 @@ func (w *writer) rule(r Rule) {
 	if r.Expr != "" {
 		w.line("  %s", strings.Join(strings.Fields(r.Expr), " "))
 	}
+	for _, one := range r.Recorded {
+		w.line("    %s is %s", one.Name, strings.Join(strings.Fields(one.Expr), " "))
+	}
 	if r.First.IsZero() {
 		w.line("  no slot of it that counted is in the record")
 		for _, n := range r.Notes {

@@ -111,6 +111,12 @@ func TestReleasesOverRecordedSeries(t *testing.T) {
 		replayed, err := explain.Replay(told.Facts, file)
 		require.NoError(t, err)
 		require.Empty(t, replayed.Differences)
+		explained, err := explain.Of("r", told.Facts, file)
+		require.NoError(t, err)
+		require.Equal(t, []string{"requests", "ratio"}, []string{explained.Rules[0].Recorded[0].Name, explained.Rules[0].Recorded[1].Name})
+		var text strings.Builder
+		require.NoError(t, explained.Write(&text, explain.Options{}))
+		require.Contains(t, text.String(), "\n    requests is sum by (version) (rate(req_total[1m]))\n    ratio is sum by (version)")
 		last := told.Facts[len(told.Facts)-1].Body.(gatekeeper.Closed)
 		require.Equal(t, want[i], last.Outcome, last.Why)
 		for _, f := range told.Facts {

@@ -30,6 +30,7 @@ func shop(t *testing.T) Recordings {
 		{"q", `histogram_quantile(0.5, sum by (le, version) (rate(b_bucket[1m])))`, map[string]string{"q": "50"}},
 		{"q", `histogram_quantile(0.9, sum by (le, version) (rate(b_bucket[1m])))`, map[string]string{"q": "90"}},
 		{"fixed", `x @ 100 - max_over_time(y[5m:1m])`, nil},
+		{"either", `err or on () req`, nil},
 		{"made", `label_replace(sum(err), "version", "1", "", "")`, nil},
 	} {
 		r.Add(one.name, parse(t, one.expr), one.labels, 15*time.Second, 0)
@@ -58,6 +59,7 @@ func TestInline(t *testing.T) {
 	for expr, want := range map[string]string{
 		`job:ratio{team="other"}`:    `job:ratio{team="other"}`, // which finds nothing
 		`job:req{pod="a"}`:           `job:req{pod="a"}`,
+		`either{pod="a"}`:            `(err or on () req)`, // another pod's err is in req's way
 		`top{pod="a"}`:               `(topk(1, rate(req[1m])))`,
 		`job:req @ 5`:                `job:req @ 5.000`,
 		`{__name__=~"job:.*"}`:       `{__name__=~"job:.*"}`,
