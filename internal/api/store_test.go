@@ -93,6 +93,16 @@ func TestPruneTheStore(t *testing.T) {
 		require.Equal(t, 422, f.problem("POST", "/api/v1/store/prune", body).Status, body)
 	}
 	require.Zero(t, store.before, "nothing was pruned")
+	some, err := NewToken("some", "some-secret-some-secret", []Scope{ScopeOperate})
+	require.NoError(t, err)
+	some.Services = gatekeeper.Globs{"shop"}
+	confined := serve(t, Config{Engine: newScripted(), Store: store, Tokens: append(tokens(t), some)})
+	for secret, says := range map[string]string{ciSecret: "scope operate", "some-secret-some-secret": "concerns all of them"} {
+		p := confined.with("Authorization", "Bearer "+secret).problem("POST", "/api/v1/store/prune", `{"older_than": "48h"}`)
+		require.Equal(t, 403, p.Status)
+		require.Contains(t, p.Detail, says)
+	}
+	require.Zero(t, store.before, "nothing was pruned")
 	store.err = gatekeeper.Errorf(gatekeeper.CodeUnavailable, "make room", "the disk is full")
 	require.Equal(t, 503, f.problem("POST", "/api/v1/store/prune", `{"older_than": "48h"}`).Status)
 }
