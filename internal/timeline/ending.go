@@ -141,7 +141,7 @@ func (t *Timeline) stillPending() string {
 		track := t.release.Tracks[name]
 		if from := track.Pending(); !from.IsZero() {
 			pending := fmt.Sprintf("%s since %s", name, Clock(from.Sub(t.zero)))
-			if track.For > 0 {
+			if track.For > 0 && t.release.Muted[name] == "" && !t.release.Preexisting[name] { // older journals have no For
 				pending += fmt.Sprintf(" (acted on at %s if it stays so)", Clock(track.Due().Sub(t.zero)))
 			}
 			names = append(names, pending)
