@@ -30,6 +30,7 @@ func askCost(ctx context.Context, o *online) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
+	ast, _ = o.seen(ast) // the backend has nothing of what the file records
 	for _, vs := range promexpr.Selectors(ast) {
 		vs.LabelMatchers = relaxed(o.file, vs).LabelMatchers
 	}

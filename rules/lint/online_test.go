@@ -122,6 +122,27 @@ func TestOnlineChecks(t *testing.T) {
 	})
 }
 
+// What a look over recorded names costs is that of what they stand for; a name that is recorded, and that
+// the backend has too, is told.
+func TestOnlineChecksOfRecordedNames(t *testing.T) {
+	q := askedShop(t)
+	record := func(name string) *lint.Report {
+		b := one(name + `{version="${version}"} > 5`)
+		b.File = strings.Replace(b.File, "    rules:\n", "    rules:\n      - {record: "+name+`, expr: 'sum by (version) (rate(requests_total{app="${service}"}[1m]))'}`+"\n", 1)
+		report, err := lint.Check(t.Context(), b, lint.Options{Backend: q, Now: time.Now(), Records: func(*rules.File) bool { return true }})
+		require.NoError(t, err)
+		return report
+	}
+	report := record("version:requests:rate1m")
+	require.Empty(t, report.Problems)
+	for _, c := range report.Costs {
+		require.Positive(t, c.Samples, c.Rule)
+	}
+	report = record("queue_length")
+	require.Len(t, report.Problems, 1)
+	require.Contains(t, report.Problems[0].String(), "warning: the backend has series queue_length of its own")
+}
+
 // dear is a backend in which everything costs much.
 type dear struct{ *prometheus.Querier }
 
