@@ -236,12 +236,8 @@ func (e *Engine) journalState(err error) {
 	}
 }
 
-// Release gives a release as its facts make it, or an error with [gatekeeper.CodeNotFound]. Of one that
-// is open those need not be read again.
+// Release gives a release as its facts make it, or an error with [gatekeeper.CodeNotFound].
 func (e *Engine) Release(ctx context.Context, id string) (gatekeeper.Release, error) {
-	if u, ok := e.find(id); ok {
-		return *u.told.Load(), nil
-	}
 	facts, err := e.Facts(ctx, id)
 	if err != nil {
 		return gatekeeper.Release{}, err
@@ -261,7 +257,7 @@ func (e *Engine) Facts(ctx context.Context, id string) ([]gatekeeper.Fact, error
 	return facts, err
 }
 
-// List gives releases, newest first.
+// List gives releases, newest first. Of those that are open the facts need not be read again.
 func (e *Engine) List(ctx context.Context, q gatekeeper.Listing) ([]gatekeeper.Release, error) {
 	ids, err := e.cfg.Journal.List(ctx, q)
 	if err != nil {
@@ -269,6 +265,10 @@ func (e *Engine) List(ctx context.Context, q gatekeeper.Listing) ([]gatekeeper.R
 	}
 	releases := make([]gatekeeper.Release, 0, len(ids))
 	for _, id := range ids {
+		if u, ok := e.find(id); ok {
+			releases = append(releases, *u.told.Load())
+			continue
+		}
 		r, err := e.Release(ctx, id)
 		if gatekeeper.CodeOf(err) == gatekeeper.CodeNotFound {
 			continue // removed by retention meanwhile
