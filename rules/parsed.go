@@ -208,7 +208,11 @@ func (r *reader) node(n *yaml.Node) Place {
 			length += 2
 		}
 	}
-	return Place{File: r.src.name, Line: max(n.Line, 1), Column: max(n.Column, 1), Length: length}
+	line, column := max(n.Line, 1), max(n.Column, 1)
+	if last := len(r.src.lines); line > last { // what a file that ends with --- does not hold
+		line, column = last, utf8.RuneCountInString(r.src.lines[last-1])+1
+	}
+	return Place{File: r.src.name, Line: line, Column: column, Length: length}
 }
 
 // part is the place of bytes of a scalar's value, up to the end of their first line.

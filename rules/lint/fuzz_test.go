@@ -24,6 +24,7 @@ func FuzzCheck(f *testing.F) {
 			f.Add(b.File)
 		}
 	}
+	f.Add("---")
 	f.Fuzz(func(t *testing.T, text string) {
 		b := rules.Bundle{File: text}
 		report, err := Check(t.Context(), b, Options{})
