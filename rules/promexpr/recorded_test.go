@@ -32,6 +32,7 @@ func shop(t *testing.T) Recordings {
 		{"fixed", `x @ 100 - max_over_time(y[5m:1m])`, nil},
 		{"either", `err or on () req`, nil},
 		{"made", `label_replace(sum(err), "version", "1", "", "")`, nil},
+		{"renamed", `label_replace(err, "version", "1", "", "")`, nil},
 	} {
 		r.Add(one.name, parse(t, one.expr), one.labels, 15*time.Second, 0)
 	}
@@ -63,6 +64,7 @@ func TestInline(t *testing.T) {
 		`top{pod="a"}`:               `(topk(1, rate(req[1m])))`,
 		`job:req @ 5`:                `job:req @ 5.000`,
 		`{__name__=~"job:.*"}`:       `{__name__=~"job:.*"}`,
+		`renamed{version="2"}`:       `(label_replace(err, "version", "1", "", ""))`, // err's own version is another
 		`made{version="${version}"}`: `(label_replace(sum(err), "version", "1", "", ""))`,
 		`q{q="50"}`:                  `((histogram_quantile(0.5, sum by (le, version) (rate(b_bucket[1m])))) or (histogram_quantile(0.9, sum by (le, version) (rate(b_bucket[1m])))))`,
 	} {
